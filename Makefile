@@ -1,0 +1,73 @@
+# Everything a developer does. Needs Python 3.11+ and make; `make help` lists the targets.
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
+PY = .venv/bin/python
+STACK = $(PY) -m local.stack
+SOURCES = requirements.txt requirements-local.txt
+
+.DEFAULT_GOAL := help
+.PHONY: run demo up stop status clean test check format lint lock venv dev help
+
+run: .venv/.installed ## start everything, show the demo, stay until Ctrl-C
+	@$(STACK) run
+
+demo: .venv/.installed ## start everything, show the demo, stop; exit 0 only if all came out as expected
+	@$(STACK) demo
+
+up: .venv/.installed ## start everything in the background, return when it is ready
+	@$(STACK) up
+
+stop: ## stop what `make up` or `make run` started
+	@if [ -x $(PY) ]; then $(STACK) stop; fi
+
+status: .venv/.installed ## say what runs, and where
+	@$(STACK) status
+
+clean: ## stop, and delete all local data, caches and the virtual environment
+	@if [ -x $(PY) ]; then $(STACK) clean; fi
+	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+test: .venv/.installed-dev ## run the tests, against PostgreSQL and Redis of their own; ARGS go to pytest
+	@$(PY) -m pytest $(ARGS)
+
+check: lint ## lint, format, types and architecture
+	@$(PY) -m mypy
+	@.venv/bin/lint-imports
+
+lint: .venv/.installed-dev ## ruff alone
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+
+format: .venv/.installed-dev ## let ruff rewrite what it can
+	@$(PY) -m ruff check --fix-only --quiet .
+	@$(PY) -m ruff format .
+
+lock: .venv/.installed ## compile requirements*.in to requirements*.txt, with hashes, for Python 3.11 and later
+	@$(PY) -m venv .local/lock
+	@.local/lock/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.8
+	@for name in requirements requirements-local requirements-dev; do \
+		.local/lock/bin/uv pip compile --quiet $(ARGS) --universal --python-version 3.11 --generate-hashes --no-annotate \
+			--no-emit-index-url --custom-compile-command 'make lock' $$name.in -o $$name.txt || exit 1; done
+
+venv: .venv/.installed ## what running needs
+
+dev: .venv/.installed-dev ## what testing needs as well
+
+.venv/.installed: $(SOURCES)
+	@if [ -z "$(PYTHON)" ]; then echo "Millrace needs Python 3.11 or later; none was found. Install one, or: make PYTHON=/path/to/python3.11" >&2; exit 1; fi
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is not Python 3.11 or later. Choose another: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "Installing into .venv (once)"
+	@[ -x $(PY) ] || "$(PYTHON)" -m venv --clear .venv || \
+		{ echo "No virtual environment could be made. On Debian or Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes $(SOURCES:%=-r %)
+	@touch $@
+
+.venv/.installed-dev: .venv/.installed requirements-dev.txt
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
