@@ -1,0 +1,88 @@
+"""Settings: every value the environment may give, read once by an entry point and passed on from there."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+LOCAL_SECRET = "local-mode-only-secret-never-used-elsewhere"  # noqa: S105 - refused outside local mode
+SECRET_MIN_LENGTH = 32  # RFC 7518 §3.2: an HS256 key has at least 256 bits
+
+
+class Settings(BaseSettings):
+    """One frozen set of settings (CONTRACT.md §10).
+
+    Every field is an environment variable of the same name in capitals; `.env.example` lists them.
+    Raises pydantic's ValidationError, naming each variable that is wrong.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=False)
+
+    environment: Literal["local", "production"] = Field(
+        "production", description="`local` allows the built-in secrets; anything else refuses them"
+    )
+    database_url: str = Field(
+        "postgresql://millrace@127.0.0.1:5432/millrace", description="what workers and migrations write with"
+    )
+    read_database_url: str = Field("", description="what the API reads with; empty: DATABASE_URL, in read-only sessions")
+    redis_url: str = Field("redis://127.0.0.1:6379/0", description="broker, counters and leases; appendfsync always")
+    port: int = Field(8000, ge=1, le=65535, description="where the web process listens")
+    public_base_url: str = Field("http://127.0.0.1:8000", description="how the outside reaches this service")
+    secret_key: str = Field(LOCAL_SECRET, description="derives ids from idempotency keys, cursors and counter names")
+    jwt_secret_key: str = Field(LOCAL_SECRET, description="signs access tokens")
+    jwt_secret_key_previous: str = Field("", description="still verifies tokens signed before a roll-over")
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field((), description="allowed origins, comma-separated")
+    trusted_proxies: int = Field(0, ge=0, le=10, description="how many proxies in front may set X-Forwarded-For")
+
+    order_window_seconds: int = Field(10_800, ge=0, description="the order timing rule's window (CONTRACT.md §4)")
+    order_window_scope: Literal["customer", "global", "off"] = Field("customer", description="what the rule looks at")
+
+    cache_ttl_seconds: int = Field(60, ge=0, description="how long reads stay cached")
+    lease_seconds: int = Field(6, ge=2, le=600, description="a worker's claim on a job, renewed while it works")
+    batch_size: int = Field(200, ge=1, le=1000, description="the most commands in one transaction")
+    max_queue_depth: int = Field(1_000_000, ge=1, description="above it a queue takes no more writes (503)")
+    max_memory_percent: int = Field(80, ge=1, le=99, description="of Redis's maxmemory; above it no more writes (503)")
+    receipt_retention_days: int = Field(90, ge=1, description="how long outcomes stay in PostgreSQL")
+    final_ttl_seconds: int = Field(900, ge=1, description="how long a final job's hash stays in Redis")
+
+    rate_limit_user: str = Field("600/minute", description="requests of one user; empty: no limit")
+    rate_limit_login_address: str = Field("10/minute", description="logins from one address")
+    rate_limit_login_account: str = Field("5/minute", description="logins to one account")
+
+    log_format: Literal["json", "console"] = Field("json", description="one JSON object a line, or text for people")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="the least that is logged")
+
+    @classmethod
+    def from_env(cls) -> Self:
+        """The settings of this process's environment. Call it in entry points only."""
+        return cls()
+
+    @field_validator("database_url", "read_database_url")
+    @classmethod
+    def _one_spelling_of_postgresql(cls, url: str) -> str:
+        """Hosts still hand out `postgres://`, which SQLAlchemy no longer reads."""
+        return url.replace("postgres://", "postgresql://", 1) if url.startswith("postgres://") else url
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split_on_commas(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _refuse_weak_secrets(self) -> Self:
+        if self.environment == "local":
+            return self
+        named = {
+            "SECRET_KEY": self.secret_key,
+            "JWT_SECRET_KEY": self.jwt_secret_key,
+            "JWT_SECRET_KEY_PREVIOUS": self.jwt_secret_key_previous or "x" * SECRET_MIN_LENGTH,
+        }
+        weak = [name for name, value in named.items() if value == LOCAL_SECRET or len(value) < SECRET_MIN_LENGTH]
+        if weak:
+            raise ValueError(
+                f"{', '.join(weak)}: needs {SECRET_MIN_LENGTH} characters or more of its own outside local mode "
+                "(python -c 'import secrets; print(secrets.token_urlsafe(48))')"
+            )
+        return self

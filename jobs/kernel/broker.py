@@ -1,0 +1,36 @@
+"""The one way to a Redis client, for everybody: app, limiter, RQ, scheduler and workers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import OutOfMemoryError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
+
+LOST = (RedisConnectionError, RedisTimeoutError, OSError)
+"""Redis did not answer: whether it did what was asked is not known."""
+
+FULL = (OutOfMemoryError,)
+
+__all__ = ["FULL", "LOST", "ResponseError", "connect", "options"]
+
+
+def options(*, timeout: float = 0.3) -> dict[str, Any]:
+    """Connection options: no hidden retries (redis-py repeats a command ten times by default, EXEC included), and
+    time-outs in seconds to connect and to read."""
+    return {
+        "socket_connect_timeout": 0.3,
+        "socket_timeout": timeout,
+        "retry": Retry(NoBackoff(), 0),
+        "retry_on_timeout": False,
+        "health_check_interval": 0,
+    }
+
+
+def connect(url: str, *, timeout: float = 0.3) -> Redis[Any]:
+    """A client with a pool of its own. `timeout`: seconds to wait for an answer; longer for blocking reads."""
+    return Redis.from_url(url, **options(timeout=timeout))

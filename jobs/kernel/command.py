@@ -1,0 +1,133 @@
+"""The command: one class declares one kind of job, and everything else is derived from it (DESIGN.md §2)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+
+from jobs.kernel import registry
+from jobs.kernel.errors import DeclarationError
+from jobs.kernel.policy import Access, Policy
+
+if TYPE_CHECKING:
+    from jobs.kernel.context import Context
+    from jobs.kernel.envelope import Job
+    from jobs.kernel.outcome import Outcome
+
+KIND = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
+ROUTE = re.compile(r"(POST|PUT|PATCH|DELETE) (/v1(?:/(?:[a-z0-9_-]+|\{id\}))+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a command is sent to. `path` is written as OpenAPI writes it, with `{id}` for the target."""
+
+    method: str
+    path: str
+
+    @property
+    def has_target(self) -> bool:
+        return "{id}" in self.path
+
+    def resource(self, job_id: UUID, target: UUID | None, *, creates: bool) -> str | None:
+        """The path of the resource that a job is about; known as soon as the job is."""
+        if target is not None:
+            return self.path.replace("{id}", str(target))
+        return f"{self.path}/{job_id}" if creates else None
+
+
+class Command(BaseModel):
+    """A validated request to change something. Subclasses declare a kind by class keywords:
+
+    `kind`: the stable dotted name. `route`: "METHOD /v1/path", or none for commands only workers send.
+    `policy`: queue, access, retries, time-out. `creates`: what it makes bears the job's own id.
+    `target`: the model of the row that `{id}` in the route names; it has an `owner_id`.
+
+    The class docstring is the operation's summary (its first line) and description. A subclass carries itself out
+    by `handle` (one at a time) or `handle_many` (a set in one go); kinds that inherit the same `handle_many` are
+    handled together. A wrong declaration raises DeclarationError at import.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    kind: ClassVar[str] = ""
+    aliases: ClassVar[tuple[str, ...]] = ()
+    route: ClassVar[Route | None] = None
+    policy: ClassVar[Policy]
+    creates: ClassVar[bool] = False
+    target: ClassVar[type[Any] | None] = None
+
+    @classmethod
+    def __pydantic_init_subclass__(
+        cls,
+        *,
+        kind: str | None = None,
+        aliases: Sequence[str] = (),
+        route: str | None = None,
+        policy: Policy | None = None,
+        creates: bool = False,
+        target: type[Any] | None = None,
+        **unknown: Any,
+    ) -> None:
+        if unknown:
+            raise DeclarationError(f"{cls.__qualname__}: no such class keyword: {', '.join(unknown)}")
+        if policy is not None:
+            cls.policy = policy
+        if kind is None:
+            return
+        cls.kind, cls.aliases, cls.creates, cls.target = kind, tuple(aliases), creates, target
+        cls.route = _route(cls, route) if route else None
+        _check(cls)
+        registry.add(cls)
+
+    def handle(self, ctx: Context, job: Job[Self]) -> Any:
+        """Carry this one out in the open transaction; return the result as a GET would show it.
+
+        Raises Rejected when a rule says no, Snooze when it is too early; anything else is retried by policy.
+        """
+        raise DeclarationError(f"{type(self).__qualname__} has no handle")
+
+    @classmethod
+    def handle_many(cls, ctx: Context, jobs: Sequence[Job[Any]]) -> Sequence[Outcome]:
+        """Carry the set out in the open transaction, in set-based SQL; one outcome per job, in order."""
+        raise DeclarationError(f"{cls.__qualname__} has no handle_many")
+
+
+def handles_many(cls: type[Command]) -> bool:
+    """Whether the kind is carried out as a set."""
+    return cls.handle_many.__func__ is not Command.handle_many.__func__  # type: ignore[attr-defined]
+
+
+def _route(cls: type[Command], text: str) -> Route:
+    match = ROUTE.fullmatch(text)
+    if match is None:
+        raise DeclarationError(f"{cls.__qualname__}: route {text!r} is not 'METHOD /v1/path' with at most an {{id}}")
+    return Route(match[1], match[2])
+
+
+def _check(cls: type[Command]) -> None:
+    def wrong(reason: str) -> DeclarationError:
+        return DeclarationError(f"{cls.__qualname__} ({cls.kind}): {reason}")
+
+    for name in (cls.kind, *cls.aliases):
+        if not KIND.fullmatch(name):
+            raise wrong(f"kind {name!r} is not a dotted name in lower case, like 'orders.place'")
+    if not isinstance(getattr(cls, "policy", None), Policy):
+        raise wrong("needs a policy")
+    if not (cls.__dict__.get("__doc__") or "").strip():
+        raise wrong("needs a docstring: it is the operation's summary")
+    if (cls.handle is not Command.handle) == handles_many(cls):
+        raise wrong("needs either handle or handle_many, not both")
+    if cls.route is not None and cls.route.has_target != (cls.target is not None):
+        raise wrong("a route with {id} needs target=, the model it names, and no other route may have one")
+    if cls.target is not None and not hasattr(cls.target, "owner_id"):
+        raise wrong(f"target {cls.target.__name__} has no owner_id")
+    if cls.creates and (cls.route is None or cls.route.has_target):
+        raise wrong("creates=True needs a route without {id}")
+    if cls.route is None and cls.policy.access is Access.ANYONE:
+        raise wrong("access ANYONE makes sense only with a route")

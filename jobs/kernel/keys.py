@@ -1,0 +1,42 @@
+"""The names of our keys in Redis, and RQ's where we touch them. Lua spells the same names; a test compares them."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+SCHEDULED = "rq:scheduler:scheduled_jobs"
+OWNERS = "millrace:owners"
+PAUSED = "millrace:paused"
+
+
+def job(job_id: UUID | str) -> str:
+    return f"rq:job:{job_id}"
+
+
+def queue(name: str) -> str:
+    return f"rq:queue:{name}"
+
+
+def started(name: str) -> str:
+    return f"rq:wip:{name}"
+
+
+def worker(name: str) -> str:
+    return f"rq:worker:{name}"
+
+
+def wake(name: str) -> str:
+    return f"millrace:wake:{name}"
+
+
+def leases(name: str) -> str:
+    return f"millrace:leases:{name}"
+
+
+def live_jobs(owner: UUID | str) -> str:
+    """The index of a user's jobs that are not final yet, by submission in microseconds."""
+    return f"millrace:jobs:{owner}"
+
+
+def stats(name: str) -> str:
+    return f"millrace:stats:{name}"

@@ -1,0 +1,44 @@
+"""Logs: one JSON object a line, for API and workers alike. Values that may hold secrets are never passed in."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import orjson
+import structlog
+
+from config import Settings
+
+QUIET = ("rq", "rq_scheduler", "rq.worker", "gunicorn.access")
+
+
+def configure(settings: Settings) -> None:
+    """Send structlog and the standard library's loggers to standard output in one form."""
+    level = logging.getLevelNamesMapping()[settings.log_level]
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.dict_tracebacks,
+    ]
+    as_json = settings.log_format == "json"
+    last = structlog.processors.JSONRenderer(serializer=dumps) if as_json else structlog.dev.ConsoleRenderer()
+    structlog.configure(
+        processors=[*shared, last],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=last, foreign_pre_chain=shared))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for name in QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def dumps(event: object, **_: object) -> str:
+    """JSON of an event; what JSON does not know is shown by `str`."""
+    return orjson.dumps(event, default=str).decode()

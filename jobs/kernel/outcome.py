@@ -1,0 +1,68 @@
+"""The vocabulary of outcomes: how one execution of a job ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from jobs.kernel.errors import AppError
+
+
+class State(StrEnum):
+    """What a client sees as a job's `status` (CONTRACT.md §2)."""
+
+    SCHEDULED = "scheduled"
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+    @property
+    def final(self) -> bool:
+        return self in FINAL
+
+
+FINAL = frozenset({State.SUCCEEDED, State.REJECTED, State.FAILED, State.CANCELED})
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Final: `state` is one of the four final states; `result` or `error` is a JSON value."""
+
+    state: State
+    result: Any = None
+    error: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Not final: run it once more at `at`. `counted`: the wait is a retry, and used up an attempt.
+
+    `moment`: the job's new effective moment, where the wait moves it.
+    """
+
+    at: datetime
+    counted: bool
+    moment: datetime | None = None
+
+
+Outcome = Done | Again
+
+
+def succeeded(result: Any = None) -> Done:
+    """The effect took place; `result` is the resource as a GET would show it."""
+    return Done(State.SUCCEEDED, result=result)
+
+
+def rejected(error: AppError) -> Done:
+    """A rule said no; never tried again."""
+    return Done(State.REJECTED, error=error.problem())
+
+
+def failed(error: AppError) -> Done:
+    """Tries are used up; a dead letter."""
+    return Done(State.FAILED, error=error.problem())

@@ -1,0 +1,76 @@
+"""How jobs of a kind are treated: who may send them, where they queue, how often they are tried."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+QUEUES: dict[str, Literal["batch", "threads"]] = {
+    "orders": "batch",
+    "tasks": "batch",
+    "events": "batch",
+    "users": "batch",
+    "default": "batch",
+    "calls": "threads",
+    "deliveries": "threads",
+}
+"""Every queue there is, and the way its workers work (DESIGN.md §4)."""
+
+
+class Access(StrEnum):
+    """Who may send a command or read a resource."""
+
+    ANYONE = "anyone"
+    USER = "user"
+    ADMIN = "admin"
+
+    def admits(self, role: str | None) -> bool:
+        """Whether someone of `role` (None: not signed in) passes."""
+        match self:
+            case Access.ANYONE:
+                return True
+            case Access.USER:
+                return role is not None
+            case Access.ADMIN:
+                return role == "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Exponential back-off with full jitter.
+
+    `attempts`: executions in all. `base`, `cap`: seconds.
+    Source: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+    """
+
+    attempts: int = 5
+    base: float = 1.0
+    cap: float = 300.0
+
+    def __post_init__(self) -> None:
+        if self.attempts < 1 or self.base <= 0 or self.cap < self.base:
+            raise ValueError("Retry needs attempts >= 1 and 0 < base <= cap")
+
+    def delay(self, attempt: int) -> float | None:
+        """Seconds to wait after the `attempt`-th execution (from 1) raised; None when no more are left."""
+        if attempt >= self.attempts:
+            return None
+        return random.uniform(0, min(self.cap, self.base * 2 ** (attempt - 1)))  # noqa: S311 - jitter, not a secret
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a family of kinds has in common. `timeout`: seconds one execution may take."""
+
+    queue: str
+    access: Access = Access.USER
+    retry: Retry = field(default_factory=Retry)
+    timeout: float = 30.0
+
+    def __post_init__(self) -> None:
+        if self.queue not in QUEUES:
+            raise ValueError(f"queue {self.queue!r} is none of {', '.join(QUEUES)}")
+        if self.timeout <= 0:
+            raise ValueError("timeout needs to be more than 0 seconds")

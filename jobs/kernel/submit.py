@@ -1,0 +1,174 @@
+"""Submit: a command becomes a durable job, in one round trip to Redis (DESIGN.md §3)."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import orjson
+import uuid_utils
+from redis import Redis
+
+from config import Settings
+from jobs.kernel import broker
+from jobs.kernel.command import Command
+from jobs.kernel.envelope import dump, pack
+from jobs.kernel.errors import Invalid, QueueDown, QueueFull, RateLimited
+from jobs.kernel.outcome import State
+from jobs.kernel.scripts import script
+
+CHUNK = 100
+"""Jobs in one call of the script: a longer one would keep everybody else waiting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A command and what is asked of its job. `run_at`: UTC. `notify`: the channel told when the job is final."""
+
+    id: UUID
+    command: Command
+    owner: UUID | None
+    target: UUID | None = None
+    if_match: tuple[str, ...] | None = None
+    run_at: datetime | None = None
+    fingerprint: str | None = None
+    request_id: str | None = None
+    notify: str | None = None
+
+    def arguments(self) -> tuple[str | bytes | int, ...]:
+        """What submit.lua takes per job, in its order."""
+        policy = self.command.policy
+        envelope = pack(self.command, target=self.target, if_match=self.if_match, request_id=self.request_id)
+        return (
+            str(self.id),
+            policy.queue,
+            self.command.kind,
+            dump(envelope),
+            str(self.owner) if self.owner else "",
+            self.fingerprint or "",
+            micros(self.run_at) if self.run_at else "",
+            int(policy.timeout),
+            self.notify or "",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A fixed window. `name`: its counter's key in Redis, as Flask-Limiter spells it, so that both count as one."""
+
+    name: str
+    amount: int
+    seconds: int
+    cost: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class LimitState:
+    """Where a caller stands in a window. `reset_after`: seconds."""
+
+    limit: int
+    remaining: int
+    reset_after: int
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The answer to a submission. `fresh`: False when the same command with the same key came before."""
+
+    id: UUID
+    fresh: bool
+    submitted_at: datetime
+    state: State
+    limit: LimitState | None
+
+
+class Submitter:
+    """Puts commands on their queues."""
+
+    def __init__(self, redis: Redis, settings: Settings) -> None:
+        self._script = script(redis, Path(__file__).with_name("submit.lua"))
+        self._caps = (settings.max_queue_depth, settings.max_memory_percent)
+
+    def submit(self, submission: Submission, limit: Limit | None = None) -> Accepted:
+        """Store and queue one command; when this returns, the job is on disk.
+
+        Raises Invalid (`idempotency_key_reused`), RateLimited, QueueFull, and QueueDown with the `job_id` when no
+        answer came: asking again with the same key is then safe.
+        """
+        (word,), accepted_at, state = self._call([submission], limit)
+        if word == "other":
+            raise Invalid("This Idempotency-Key was used for another request.", code="idempotency_key_reused")
+        status = State.SCHEDULED if word == "scheduled" else State.QUEUED
+        return Accepted(submission.id, word != "same", accepted_at, status, state)
+
+    def _call(
+        self, submissions: Sequence[Submission], limit: Limit | None
+    ) -> tuple[list[str], datetime, LimitState | None]:
+        window = (limit.name, limit.amount, limit.seconds, limit.cost) if limit else ("", 0, 0, 0)
+        arguments = [value for submission in submissions for value in submission.arguments()]
+        try:
+            verdict, accepted, count, left, *words = self._script(args=[*self._caps, *window, *arguments])
+        except broker.LOST as lost:
+            raise QueueDown(job_id=str(submissions[0].id)) from lost
+        except broker.FULL as full:
+            raise QueueFull from full
+        state = limit and LimitState(limit.amount, max(0, limit.amount - count), max(0, left))
+        if verdict == b"limited":
+            raise RateLimited(retry_after=max(1, left), headers=limit_headers(state, retry_after=max(1, left)))
+        if verdict != b"ok":
+            raise QueueFull(retry_after=5)
+        return [word.decode() for word in words], from_micros(int(accepted)), state
+
+
+def limit_headers(state: LimitState | None, *, retry_after: int | None = None) -> dict[str, str]:
+    """`X-RateLimit-*` (and `Retry-After`) for where a caller stands."""
+    headers = {}
+    if state is not None:
+        headers = {
+            "X-RateLimit-Limit": str(state.limit),
+            "X-RateLimit-Remaining": str(state.remaining),
+            "X-RateLimit-Reset": str(int(datetime.now(UTC).timestamp()) + state.reset_after),
+        }
+    if retry_after is not None:
+        headers["Retry-After"] = str(retry_after)
+    return headers
+
+
+def new_id() -> UUID:
+    """A UUIDv7: ids of one process sort by time."""
+    return UUID(int=uuid_utils.uuid7().int)
+
+
+def keyed_id(secret: str, user: UUID, key: str) -> UUID:
+    """The UUIDv8 that a user's idempotency key stands for: the same key, the same id."""
+    digest = hmac.digest(secret.encode(), user.bytes + key.encode(), hashlib.sha256)
+    return UUID(int=uuid_utils.uuid8(digest[:16]).int)
+
+
+def fingerprint(
+    route: str, body: dict[str, Any], run_at: datetime | None, if_match: tuple[str, ...] | None
+) -> str:
+    """What makes two requests with one key the same: route, canonical body, `run_at` and `If-Match`; 32 hex digits."""
+    whole = [route, body, micros(run_at) if run_at else None, if_match]
+    return hashlib.sha256(orjson.dumps(whole, option=orjson.OPT_SORT_KEYS, default=str)).hexdigest()[:32]
+
+
+def micros(value: datetime) -> int:
+    """Microseconds since 1970."""
+    delta = value.astimezone(UTC) - EPOCH
+    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+
+
+def from_micros(value: int) -> datetime:
+    """The UTC time of microseconds since 1970, exactly."""
+    seconds, rest = divmod(value, 1_000_000)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)
+
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -1,0 +1,48 @@
+"""Receipts: the outcome of every job, committed together with its effect."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, Index, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import Base, Instant, Key
+
+
+class Receipt(Base):
+    """The outcome of record of one job. Whoever inserts the row holds the claim to the job's effect.
+
+    `id` is the job's id. `run` counts explicit retries of a failed job, from 1. `resource` is the path the job is
+    about. `envelope` is kept of failed jobs only, so that they can be run again.
+    """
+
+    __tablename__ = "receipts"
+
+    id: Mapped[Key]
+    owner_id: Mapped[UUID | None]
+    kind: Mapped[str]
+    state: Mapped[str]
+    run: Mapped[int]
+    attempts: Mapped[int]
+    fingerprint: Mapped[str | None]
+    resource: Mapped[str | None]
+    submitted_at: Mapped[Instant]
+    run_at: Mapped[Instant | None]
+    started_at: Mapped[Instant | None]
+    finished_at: Mapped[Instant]
+    result: Mapped[Any | None] = mapped_column(JSONB(none_as_null=True))
+    error: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    envelope: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+
+    __table_args__ = (
+        CheckConstraint("state IN ('succeeded', 'rejected', 'failed', 'canceled')", name="state"),
+        # a user's jobs, newest first, by keyset
+        Index("ix_receipts_owner", "owner_id", "submitted_at", "id"),
+        # an admin's list of all jobs, newest first, by keyset
+        Index("ix_receipts_submitted", "submitted_at", "id"),
+        # dead letters
+        Index("ix_receipts_failed", "finished_at", postgresql_where=text("state = 'failed'")),
+    )

@@ -1,0 +1,42 @@
+"""Engines: how processes reach PostgreSQL. Made by entry points from Settings, never at import."""
+
+from __future__ import annotations
+
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.orm import Session, sessionmaker
+
+Sessions = sessionmaker[Session]
+
+
+def writer(url: str, *, lease_seconds: float) -> Sessions:
+    """Sessions for workers. Their time limits stay below the lease, so that a stuck transaction ends before
+    another worker may take its jobs over (DESIGN.md §3)."""
+    limits = {
+        "lock_timeout": lease_seconds * 0.4,
+        "idle_in_transaction_session_timeout": lease_seconds * 0.6,
+        "statement_timeout": lease_seconds * 0.8,
+    }
+    options = " ".join(f"-c {name}={int(seconds * 1000)}" for name, seconds in limits.items())
+    return _sessions(_engine(url, options, application_name="millrace-worker", pool_size=2))
+
+
+def reader(url: str) -> Sessions:
+    """Sessions for the API: they cannot write, whatever the role may."""
+    options = "-c default_transaction_read_only=on -c statement_timeout=5000"
+    engine = _engine(url, options, application_name="millrace-api", pool_size=10)
+    return _sessions(engine.execution_options(isolation_level="AUTOCOMMIT"))
+
+
+def _engine(url: str, options: str, *, application_name: str, pool_size: int) -> Engine:
+    return create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_timeout=2,
+        pool_recycle=1800,
+        connect_args={"connect_timeout": 2, "options": options, "application_name": application_name},
+    )
+
+
+def _sessions(engine: Engine) -> Sessions:
+    return sessionmaker(engine, expire_on_commit=False)

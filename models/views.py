@@ -1,0 +1,49 @@
+"""How what is remembered looks from outside: one function per resource, for reads and for results alike.
+
+JSON conventions of CONTRACT.md §1: times RFC 3339 in UTC with `Z`, money a decimal string, ids as strings.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+
+def instant(value: datetime | None) -> str | None:
+    """RFC 3339 in UTC, microseconds always, ending in `Z`."""
+    return None if value is None else value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+class OrderRow(Protocol):
+    """What an order needs to have to be shown."""
+
+    id: UUID
+    owner_id: UUID
+    customer_id: str
+    services: list[str]
+    total_fee: Any
+    scheduled_for: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    version: int
+
+
+def order(row: OrderRow) -> dict[str, Any]:
+    """An order as `GET /v1/orders/{id}` shows it."""
+    return {
+        "id": str(row.id),
+        "user_id": str(row.owner_id),
+        "customer_id": row.customer_id,
+        "services": list(row.services),
+        "total_fee": f"{row.total_fee:.2f}",
+        "scheduled_for": instant(row.scheduled_for),
+        "created_at": instant(row.created_at),
+        "updated_at": instant(row.updated_at),
+        "version": row.version,
+    }
+
+
+def etag(version: int) -> str:
+    """The entity tag of a resource that counts its versions, without quotes (RFC 9110 §8.8.3)."""
+    return f"v{version}"
