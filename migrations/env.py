@@ -6,9 +6,11 @@ Each migration is one transaction, with its log row and its version in it.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from alembic import context
+from alembic.runtime.migration import MigrationContext, MigrationInfo
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
@@ -19,7 +21,7 @@ from models import Base
 from models.migrate import DRIVER, LOCK, LOCK_TIMEOUT_MS, migration_log
 
 
-def record(*, ctx: Any, step: Any, **_: Any) -> None:
+def record(ctx: MigrationContext, step: MigrationInfo, heads: Collection[Any], run_args: Mapping[str, Any]) -> None:  # noqa: ARG001
     """Alembic's on_version_apply hook: one log row, in the transaction of the step it tells of."""
     direction = "stamp" if step.is_stamp else "upgrade" if step.is_upgrade else "downgrade"
     ctx.execute(CreateTable(migration_log, if_not_exists=True))

@@ -1,0 +1,124 @@
+"""Lists: their query, their opaque cursor, and the envelope around a page (CONTRACT.md §1)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
+from uuid import UUID
+
+import orjson
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from jobs.kernel.errors import Invalid
+from jobs.kernel.submit import from_micros, micros
+
+MAC_BYTES = 12
+RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+
+Row = TypeVar("Row")
+Position = list[Any]
+"""Where a page ends: the sort key of its last row, as JSON values."""
+
+
+def _rfc3339(value: object) -> object:
+    # a plus sign that was not percent-encoded arrives as a space, which RFC 3339 has no other use for
+    text = re.sub(r" (?=\d\d:\d\d$)", "+", value) if isinstance(value, str) else ""
+    if not RFC3339.fullmatch(text):
+        raise ValueError("not an RFC 3339 time with an offset, like 2026-01-31T09:30:00Z")
+    return text
+
+
+def _utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("lies outside the years 1 to 9999") from None
+
+
+Time = Annotated[
+    datetime,
+    BeforeValidator(_rfc3339),
+    AfterValidator(_utc),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+"""A time in a query string: RFC 3339 with an offset, as UTC."""
+
+
+class ListQuery(BaseModel):
+    """What every list can be asked: how many, and from where. Lists add their filters and sorts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    limit: int = Field(20, ge=1, le=100, description="the most items on a page")
+    cursor: str | None = Field(
+        None, max_length=512, description="`meta.next_cursor` of the page before, with the same filters and sort"
+    )
+
+
+def position(query: ListQuery, secret: str) -> Position | None:
+    """Where the page begins: after this position; None for the first page.
+
+    Raises Invalid when the cursor is not one of ours, or was made for another list, sort or filter.
+    """
+    if query.cursor is None:
+        return None
+    try:
+        sealed = base64.b64decode(query.cursor.encode("ascii") + b"=" * (-len(query.cursor) % 4), b"-_", validate=True)
+    except (ValueError, binascii.Error):
+        raise _not_ours() from None
+    mac, body = sealed[:MAC_BYTES], sealed[MAC_BYTES:]
+    if not hmac.compare_digest(mac, _mac(query, body, secret)):
+        raise _not_ours()
+    place: Position = orjson.loads(body)
+    return place
+
+
+def page(
+    rows: Sequence[Row],
+    query: ListQuery,
+    secret: str,
+    *,
+    show: Callable[[Row], dict[str, Any]],
+    place: Callable[[Row], Position],
+) -> dict[str, Any]:
+    """The envelope of a page. `rows`: up to `limit` + 1 of them, the one too many telling that there is a next page."""
+    shown = rows[: query.limit]
+    more = len(rows) > query.limit
+    return {
+        "data": [show(row) for row in shown],
+        "meta": {"limit": query.limit, "next_cursor": _seal(query, place(shown[-1]), secret) if more else None},
+    }
+
+
+def at(moment: datetime, row_id: UUID) -> Position:
+    """The position of a row in a list sorted by time, then id."""
+    return [micros(moment), row_id.hex]
+
+
+def moment_and_id(place: Position) -> tuple[datetime, UUID]:
+    """The sort key that `at` made a position of."""
+    moment, row_id = place
+    return from_micros(moment), UUID(hex=row_id)
+
+
+def _seal(query: ListQuery, place: Position, secret: str) -> str:
+    body = orjson.dumps(place)
+    return base64.urlsafe_b64encode(_mac(query, body, secret) + body).decode().rstrip("=")
+
+
+def _mac(query: ListQuery, body: bytes, secret: str) -> bytes:
+    """Binds a position to the list, its filters and its sort, but not to the page's size."""
+    asked = query.model_dump(mode="json", exclude={"limit", "cursor"}, exclude_none=True)
+    bound = orjson.dumps(["cursor", type(query).__name__, asked], option=orjson.OPT_SORT_KEYS)
+    return hmac.digest(secret.encode(), bound + body, hashlib.sha256)[:MAC_BYTES]
+
+
+def _not_ours() -> Invalid:
+    message = "is not a cursor of this list with these filters and this sort"
+    return Invalid(errors=[{"field": "cursor", "message": message}])
