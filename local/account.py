@@ -8,6 +8,7 @@ import pwd
 import shutil
 import stat
 import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from functools import cached_property
@@ -112,12 +113,23 @@ def binaries_for(account: Account) -> Path:
         raise StartError(f"The wheel of PostgreSQL {MAJOR} has no binaries for this machine: set DATABASE_URL instead.")
     if account.uid is None or account.can("-x", site / INSTALL / "bin" / "postgres"):
         return site / INSTALL / "bin"
-    return _copy_of(site, distribution.version)
+    return _copy_of(site)
 
 
-def _copy_of(site: Path, version: str) -> Path:
+def discard_copies(account: Account) -> None:
+    """Delete the copy of the binaries, where one was made."""
+    if account.uid is not None:
+        for site in {Path(path).resolve() for path in sys.path if (Path(path) / INSTALL).exists()}:
+            shutil.rmtree(_copy_folder(site), ignore_errors=True)
+
+
+def _copy_folder(site: Path) -> Path:
+    return Path(tempfile.gettempdir()).resolve() / _stable_name(str(site), str((site / PACKAGE).stat().st_mtime_ns))
+
+
+def _copy_of(site: Path) -> Path:
     """A copy of the wheel's files outside a private home, made once for each installed wheel."""
-    made = _root_folder(_stable_name(str(site), version, str((site / PACKAGE).stat().st_mtime_ns)))
+    made = _root_folder(_copy_folder(site).name)
     target = made / "wheel"
     if target.exists():
         return target / INSTALL / "bin"

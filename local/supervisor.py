@@ -1,0 +1,204 @@
+"""Starts what a stack is made of, in order; sees when a part ends; stops all of it, and only it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from time import monotonic, sleep
+from typing import BinaryIO
+
+import psutil
+import requests
+
+from local.environment import MARK, choose_port, compose, load_secrets, worker_processes
+from local.postgres import READER, Postgres
+from local.processes import StartError, end, find, tail
+from local.record import Description, Entry, Listed, Record
+from local.redis import Redis
+from local.seed import seed
+
+READY_WITHIN = 60
+OK_WITHIN = 15
+STOP_WITHIN = 28  # a process has 25 s after SIGTERM (CONTRACT.md §9)
+LOG_LIMIT = 16 << 20
+
+
+def read_procfile(path: Path) -> dict[str, str]:
+    """Name and command of each line of a Procfile."""
+    return dict(re.findall(r"^([\w-]+):\s*(.+?)\s*$", path.read_text(), re.MULTILINE))
+
+
+class Supervisor:
+    """One stack. Its owner holds `record.lock()` and calls start, watch, stop.
+
+    root: the checkout. given: the environment it was started in. say: takes a line for the person at the terminal.
+    """
+
+    def __init__(self, root: Path, given: Mapping[str, str], say: Callable[[str], None]) -> None:
+        self.record = Record(root / ".local")
+        self._root = root
+        self._given = given
+        self._say = say
+        self._postgres = None if given.get("DATABASE_URL") else Postgres(self.record.folder / "postgres")
+        self._redis = None if given.get("REDIS_URL") else Redis(self.record.folder / "redis")
+        self._entries = [Entry.of("supervisor", os.getpid())]
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self) -> Description:
+        """Start everything and wait until it is ready. Raises StartError; `stop` is still to be called then."""
+        self._clear_up()
+        commands = read_procfile(self._root / "Procfile")
+        workers = worker_processes(self._given)
+        port, remark = choose_port(self._given)
+        if remark:
+            self._say(remark)
+        known, _ = load_secrets(self.record.folder)
+        environment = compose(self._given, known, port) | self._start_servers()
+        self._release(commands.pop("release"), environment)
+        strangers = seed(environment["DATABASE_URL"], known["users"], ours=self._postgres is not None)
+        for email in strangers:
+            self._say(f"{email} exists in that database, with a password not known here.")
+        commands["worker"] += f" --processes {workers}"
+        for name, command in commands.items():
+            self._spawn(name, command, environment)
+        base_url = f"http://127.0.0.1:{port}"
+        self._await_ready(base_url)
+        description = Description(
+            base_url=base_url,
+            database_url=environment["DATABASE_URL"],
+            read_database_url=environment.get("READ_DATABASE_URL", ""),
+            redis_url=environment["REDIS_URL"],
+            users=known["users"],
+            processes=[Listed(name=entry.name, pid=entry.pid) for entry in self._entries[1:]],
+        )
+        self.record.write_description(description)
+        return description
+
+    def watch(self) -> None:
+        """Stay for good, and say so when a part ends by itself; nothing is started again."""
+        told: set[str] = set()
+        while True:
+            for entry in self._entries[1:]:
+                if entry.name not in told and not entry.process():
+                    told.add(entry.name)
+                    child = self._children.get(entry.name)
+                    code = "" if child is None else f" with exit code {child.poll()}"
+                    self._say(f"{entry.name} (process {entry.pid}) has ended{code}; see {self._log(entry.name)}")
+            sleep(0.5)
+
+    def stop(self) -> None:
+        """End every part: first those that use the servers, then the servers."""
+        self.record.forget()
+        end(self._marked(), within=STOP_WITHIN)
+        for child in self._children.values():
+            child.wait()
+        self._stop_servers()
+        self.record.write_entries([])
+
+    def _clear_up(self) -> None:
+        """End what an earlier run left behind when it was killed; the servers see to that themselves."""
+        self.record.forget()
+        left = self._marked()
+        if left:
+            self._say(f"Ending {len(left)} processes that an earlier run left behind.")
+            end(left, within=5)
+        self.record.write_entries(self._entries)
+
+    def _marked(self) -> list[psutil.Process]:
+        """Every process that a stack of this checkout started, by its mark in their environment."""
+        mark = load_secrets(self.record.folder)[0]["mark"]
+        return find(lambda process: process.pid != os.getpid() and process.environ().get(MARK) == mark)
+
+    def _start_servers(self) -> dict[str, str]:
+        """PostgreSQL and Redis at once, unless they are elsewhere; the URLs of both."""
+        with ThreadPoolExecutor() as pool:
+            for start in [pool.submit(server.start) for server in (self._postgres, self._redis) if server]:
+                start.result()
+        urls = {}
+        if self._postgres:
+            urls = {"DATABASE_URL": self._postgres.url(), "READ_DATABASE_URL": self._postgres.url(user=READER)}
+            if self._postgres.elsewhere:
+                self._say(f"PostgreSQL may not run as root, and no other account can enter this folder: "
+                          f"its data is in {self._postgres.home}")  # fmt: skip
+        if self._redis:
+            urls["REDIS_URL"] = self._redis.url
+        for name, server in (("postgres", self._postgres), ("redis", self._redis)):
+            if server and server.pid:
+                self._entries.append(Entry.of(name, server.pid))
+        self.record.write_entries(self._entries)
+        return urls
+
+    def _stop_servers(self) -> None:
+        with ThreadPoolExecutor() as pool:
+            for stop in [pool.submit(server.stop) for server in (self._postgres, self._redis) if server]:
+                stop.result()
+
+    def _release(self, command: str, environment: dict[str, str]) -> None:
+        with self._open_log("release") as log:
+            done = subprocess.run(
+                ["/bin/sh", "-c", command], cwd=self._root, env=environment, stdout=log, stderr=log, check=False
+            )
+        if done.returncode:
+            log_file = self._log("release")
+            raise StartError(f"The release command failed; the end of {log_file}:\n{tail(log_file)}")
+
+    def _spawn(self, name: str, command: str, environment: dict[str, str]) -> None:
+        with self._open_log(name) as log:
+            child = subprocess.Popen(
+                ["/bin/sh", "-c", f"exec {command}"],
+                cwd=self._root,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C reaches this supervisor alone, which stops them in order
+            )
+        self._children[name] = child
+        self._entries.append(Entry.of(name, child.pid))
+        self.record.write_entries(self._entries)
+
+    def _await_ready(self, base_url: str) -> None:
+        """Until /readyz is 200, and for a little longer until it is `ok` (the workers have come as well)."""
+        began = monotonic()
+        while True:
+            self._check_children()
+            status = readiness(base_url)
+            waited = monotonic() - began
+            if status == "ok" or (status and waited > OK_WITHIN):
+                break
+            if waited > READY_WITHIN:
+                raise StartError(f"{base_url}/readyz did not come up; the end of the log:\n{tail(self._log('web'))}")
+            sleep(0.05)
+        if status != "ok":
+            self._say(f"Ready, though {base_url}/readyz says {status}.")
+
+    def _check_children(self) -> None:
+        for name, child in self._children.items():
+            if child.poll() is not None:
+                log = self._log(name)
+                raise StartError(f"{name} ended with exit code {child.returncode}; the end of {log}:\n{tail(log)}")
+
+    def _log(self, name: str) -> Path:
+        return self.record.folder / "logs" / f"{name}.log"
+
+    def _open_log(self, name: str) -> BinaryIO:
+        log = self._log(name)
+        log.parent.mkdir(mode=0o700, exist_ok=True)
+        if log.exists() and log.stat().st_size > LOG_LIMIT:
+            log.replace(log.with_suffix(".log.1"))
+        return log.open("ab")
+
+
+def readiness(base_url: str) -> str:
+    """What /readyz says: `ok`, `degraded`, or nothing while it is not ready."""
+    try:
+        answer = requests.get(f"{base_url}/readyz", timeout=2)
+    except requests.RequestException:
+        return ""
+    if answer.status_code != requests.codes.ok:
+        return ""
+    return str(answer.json().get("status", "ok"))
