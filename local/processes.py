@@ -117,6 +117,13 @@ def tail(log: Path, lines: int = 15) -> str:
     return "\n".join(f"    {line}" for line in log.read_text(errors="replace").splitlines()[-lines:])
 
 
+def make_passable(folder: Path) -> None:
+    """Make a folder that others may pass through, on their way to what is theirs in it, but not look into."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if folder.stat().st_uid == os.geteuid():
+        folder.chmod(0o711)  # whatever the umask says
+
+
 def write_private(path: Path, text: str) -> None:
     """Replace a file at once, readable by its owner only."""
     draft = path.with_name(f"{path.name}.{os.getpid()}.draft")

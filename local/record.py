@@ -13,7 +13,7 @@ from typing import TypedDict
 
 import psutil
 
-from local.processes import same_process, write_private
+from local.processes import make_passable, same_process, write_private
 from local.seed import Credentials
 
 
@@ -68,7 +68,7 @@ class Record:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold this checkout's stack for as long as the block runs. Raises Busy when another process does."""
-        self.folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+        make_passable(self.folder)
         descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             try:

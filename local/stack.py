@@ -18,7 +18,7 @@ from local.account import Account, discard_copies
 from local.demo import demonstrate
 from local.environment import load_secrets
 from local.postgres import Postgres
-from local.processes import StartError, kill, wait_until
+from local.processes import StartError, kill, make_passable, wait_until
 from local.record import Busy, Description, Record
 from local.supervisor import STOP_WITHIN, Supervisor
 
@@ -79,7 +79,7 @@ def up() -> int:
         say("Already up.")
         say_where(description)
         return 0
-    RECORD.folder.mkdir(mode=0o711, exist_ok=True)
+    make_passable(RECORD.folder)
     say_people()
     log = RECORD.folder / "stack.log"
     with log.open("wb") as output:
