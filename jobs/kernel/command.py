@@ -62,6 +62,10 @@ class Command(BaseModel):
     creates: ClassVar[bool] = False
     target: ClassVar[type[Any] | None] = None
 
+    def __init_subclass__(cls, **declaration: Any) -> None:
+        """The declaration is read below, once pydantic has made the fields."""
+        super().__init_subclass__()
+
     @classmethod
     def __pydantic_init_subclass__(
         cls,

@@ -1,0 +1,167 @@
+"""The ledger: what is known of a job, from its receipt where there is one, else from Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from pathlib import Path
+from uuid import UUID
+
+from redis import Redis
+from sqlalchemy import select, tuple_
+from sqlalchemy.exc import DBAPIError
+
+from jobs.kernel import broker, keys
+from jobs.kernel.errors import QueueDown
+from jobs.kernel.outcome import State
+from jobs.kernel.record import FIELDS, JobRecord, from_hash, from_receipt
+from jobs.kernel.scripts import script
+from jobs.kernel.submit import micros
+from models import Receipt
+from models.session import Sessions
+
+
+class Ledger:
+    """Reads jobs; it writes nothing. A receipt wins over Redis, unless the job has been sent on a later run."""
+
+    def __init__(self, redis: Redis, sessions: Sessions) -> None:
+        self._redis = redis
+        self._sessions = sessions
+        self._watch = script(redis, Path(__file__).with_name("watch.lua"))
+
+    def find(self, job_id: UUID) -> JobRecord | None:
+        """The job as it now is, or None. Raises QueueDown when only Redis could know and it does not answer,
+        DBAPIError when only PostgreSQL could."""
+        try:
+            live = from_hash(job_id, self._redis.hmget(keys.job(job_id), FIELDS))
+        except broker.LOST as lost:
+            return self._or_raise(self.receipt(job_id), lost)
+        if live is not None and live.told:
+            return live
+        try:
+            kept = self.receipt(job_id)
+        except DBAPIError:
+            if live is None:
+                raise
+            return live
+        return newest(live, kept)
+
+    def receipt(self, job_id: UUID) -> JobRecord | None:
+        """The job's receipt, from PostgreSQL alone."""
+        with self._sessions() as session:
+            row = session.get(Receipt, job_id)
+            return from_receipt(row) if row is not None else None
+
+    def page(
+        self,
+        owner: UUID | None,
+        *,
+        state: State | None = None,
+        kind: str | None = None,
+        before: tuple[datetime, UUID] | None = None,
+        limit: int = 20,
+    ) -> list[JobRecord]:
+        """At most `limit` jobs of `owner` (None: of everybody), newest first, from before (submitted_at, id).
+
+        Redis is read first: a job that becomes final in between then shows in both, never in neither.
+        With Redis away, what is final is still listed.
+        """
+
+        def wanted(job: JobRecord) -> bool:
+            older = before is None or (job.submitted_at, job.id) < before
+            return older and state in (None, job.state) and kind in (None, job.kind)
+
+        live = self._live(owner, before, wanted, limit)
+        final = {job.id: job for job in self._receipts(owner, state, kind, before, limit)}
+        overtaken = self._receipts_of(live.keys() - final.keys())
+        merged = {key: newest(job, final.get(key) or overtaken.get(key)) or job for key, job in live.items()}
+        jobs = (final | merged).values()
+        return sorted(filter(wanted, jobs), key=lambda job: (job.submitted_at, job.id), reverse=True)[:limit]
+
+    def notify_when_final(self, job_id: UUID, channel: str) -> bool:
+        """Have `channel` told when the job is final. False: it is already, or Redis does not have it."""
+        try:
+            return bool(self._watch(args=[str(job_id), channel]))
+        except broker.LOST as lost:
+            raise QueueDown from lost
+
+    def _or_raise(self, job: JobRecord | None, lost: Exception) -> JobRecord:
+        if job is None:
+            raise QueueDown from lost
+        return job
+
+    def _live(
+        self,
+        owner: UUID | None,
+        before: tuple[datetime, UUID] | None,
+        wanted: Callable[[JobRecord], bool],
+        limit: int,
+    ) -> dict[UUID, JobRecord]:
+        newest_score: int | str = micros(before[0]) if before else "+inf"
+        found: dict[UUID, JobRecord] = {}
+        try:
+            owners = [str(owner)] if owner else [name.decode() for name in self._redis.smembers(keys.OWNERS)]
+            for start in range(0, LIVE_WINDOW * LIVE_WINDOWS, LIVE_WINDOW):
+                ids = self._live_ids(owners, newest_score, start)
+                records = self._live_records(ids)
+                found.update((job.id, job) for job in records if wanted(job))
+                if len(found) >= limit or len(ids) < LIVE_WINDOW:
+                    break
+        except broker.LOST:
+            return {}
+        return found
+
+    def _live_ids(self, owners: list[str], newest_score: int | str, start: int) -> list[UUID]:
+        pipe = self._redis.pipeline(transaction=False)
+        for name in owners:
+            pipe.zrevrangebyscore(keys.live_jobs(name), newest_score, "-inf", start=start, num=LIVE_WINDOW)
+        return [UUID(member.decode()) for page in pipe.execute() for member in page] if owners else []
+
+    def _live_records(self, ids: list[UUID]) -> list[JobRecord]:
+        if not ids:
+            return []
+        pipe = self._redis.pipeline(transaction=False)
+        for job_id in ids:
+            pipe.hmget(keys.job(job_id), FIELDS)
+        found = (from_hash(job_id, values) for job_id, values in zip(ids, pipe.execute(), strict=True))
+        return [job for job in found if job is not None]
+
+    def _receipts(
+        self,
+        owner: UUID | None,
+        state: State | None,
+        kind: str | None,
+        before: tuple[datetime, UUID] | None,
+        limit: int,
+    ) -> list[JobRecord]:
+        query = select(Receipt).order_by(Receipt.submitted_at.desc(), Receipt.id.desc()).limit(limit)
+        if owner is not None:
+            query = query.where(Receipt.owner_id == owner)
+        if state is not None:
+            query = query.where(Receipt.state == state.value)
+        if kind is not None:
+            query = query.where(Receipt.kind == kind)
+        if before is not None:
+            query = query.where(tuple_(Receipt.submitted_at, Receipt.id) < tuple_(*before))
+        with self._sessions() as session:
+            return [from_receipt(row) for row in session.scalars(query)]
+
+    def _receipts_of(self, ids: Iterable[UUID]) -> dict[UUID, JobRecord]:
+        wanted = list(ids)
+        if not wanted:
+            return {}
+        with self._sessions() as session:
+            rows = session.scalars(select(Receipt).where(Receipt.id.in_(wanted)))
+            return {row.id: from_receipt(row) for row in rows}
+
+
+LIVE_WINDOW, LIVE_WINDOWS = 500, 20
+"""Unfinished jobs are looked through in windows of that many, newest first, and so many windows at most."""
+
+
+def newest(live: JobRecord | None, kept: JobRecord | None) -> JobRecord | None:
+    """Which of the two tells the truth: the receipt, unless the job has been sent on a later run since."""
+    if kept is None or (live is not None and live.run > kept.run):
+        return live
+    return kept
+

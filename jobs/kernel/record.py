@@ -1,0 +1,144 @@
+"""The record of a job, as Redis or its receipt has it, and how it looks to a client (CONTRACT.md §2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from jobs.kernel import registry
+from jobs.kernel.envelope import load
+from jobs.kernel.errors import Failed
+from jobs.kernel.outcome import State
+from jobs.kernel.submit import from_micros
+from models import Receipt
+from models.views import instant
+
+FIELDS = (
+    "description",
+    "state",
+    "owner",
+    "created_at",
+    "due",
+    "started_at",
+    "ended_at",
+    "attempts",
+    "outcome",
+    "data",
+    "fingerprint",
+    "run",
+)
+"""The fields of a job's hash that a record needs, in the order `from_hash` takes their values."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """What is known of one job. Times are UTC; `progress` is `{done, total}` or None; `run` counts from 1.
+
+    `told`: the outcome is complete; a large one is told by its receipt alone.
+    """
+
+    id: UUID
+    kind: str
+    owner: UUID | None
+    state: State
+    submitted_at: datetime
+    run_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    attempts: int = 0
+    progress: dict[str, int] | None = None
+    result: Any = None
+    error: dict[str, Any] | None = None
+    resource: str | None = None
+    fingerprint: str | None = None
+    run: int = 1
+    told: bool = False
+
+    def view(self, *, with_result: bool = True) -> dict[str, Any]:
+        """The job as a client sees it; without `result` in lists and streams."""
+        path = f"/v1/jobs/{self.id}"
+        body = {
+            "id": str(self.id),
+            "kind": self.kind,
+            "status": self.state.value,
+            "submitted_at": instant(self.submitted_at),
+            "run_at": instant(self.run_at),
+            "started_at": instant(self.started_at),
+            "finished_at": instant(self.finished_at),
+            "attempts": self.attempts,
+            "progress": self.progress,
+            "result": self.result,
+            "error": self.error,
+            "links": {"self": path, "events": f"{path}/events", "resource": self.resource},
+        }
+        if not with_result:
+            del body["result"]
+        return body
+
+
+def from_hash(job_id: UUID, values: Sequence[bytes | None]) -> JobRecord | None:
+    """The record in a job's hash (`FIELDS`); None where there is no hash, or none of ours."""
+    kind, state, owner, created, due, started, ended, attempts, outcome, data, fingerprint, run = values
+    if state is None or created is None or kind is None:
+        return None
+    final = orjson.loads(outcome) if outcome else {}
+    return JobRecord(
+        id=job_id,
+        kind=kind.decode(),
+        owner=UUID(owner.decode()) if owner else None,
+        state=State(state.decode()),
+        submitted_at=parsed(created),
+        run_at=from_micros(int(due)) if due else None,
+        started_at=parsed(started) if started else None,
+        finished_at=parsed(ended) if ended else None,
+        attempts=int(attempts or 0),
+        result=final.get("result"),
+        error=final.get("error"),
+        resource=final["resource"] if "resource" in final else _resource(job_id, data),
+        fingerprint=fingerprint.decode() if fingerprint else None,
+        run=int(run or 1),
+        told=bool(outcome),
+    )
+
+
+def from_receipt(row: Receipt) -> JobRecord:
+    """The record in a receipt."""
+    return JobRecord(
+        id=row.id,
+        kind=row.kind,
+        owner=row.owner_id,
+        state=State(row.state),
+        submitted_at=row.submitted_at.astimezone(UTC),
+        run_at=row.run_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        attempts=row.attempts,
+        result=row.result,
+        error=row.error,
+        resource=row.resource,
+        fingerprint=row.fingerprint,
+        run=row.run,
+        told=True,
+    )
+
+
+def parsed(value: bytes) -> datetime:
+    """A time as RQ writes it."""
+    return datetime.fromisoformat(value.decode())
+
+
+def _resource(job_id: UUID, data: bytes | None) -> str | None:
+    try:
+        envelope = load(data or b"")
+    except Failed:
+        return None
+    command = registry.find(str(envelope.get("kind")))
+    if command is None or command.route is None:
+        return None
+    target = envelope.get("target")
+    return command.route.resource(job_id, UUID(target) if target else None, creates=command.creates)

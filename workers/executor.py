@@ -1,0 +1,175 @@
+"""The executor: a batch of deliveries through decode, guard, claim, handle, commit (DESIGN.md §3).
+
+One transaction per batch. If it raises, it is halved, down to single jobs, so that one poisoned command spoils no
+other. The executor talks to PostgreSQL only; whoever calls it settles with Redis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+from uuid import UUID
+
+import structlog
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from config import Settings
+from jobs.kernel.command import Command, handles_many
+from jobs.kernel.context import Context
+from jobs.kernel.envelope import Job
+from jobs.kernel.errors import Cancelled, Failed, Forbidden, Rejected, Snooze
+from jobs.kernel.outcome import Again, Done, Outcome, State, failed, rejected, succeeded
+from models.session import Sessions
+from workers import receipts
+from workers.faults import database_gone
+from workers.leases import Delivery
+from workers.settle import Final, HandBack, Settlement
+from workers.work import Work, opened
+
+log = structlog.get_logger(__name__)
+
+SENDERS = text(
+    """
+    SELECT id, role FROM users
+    WHERE id = ANY(CAST(:ids AS uuid[])) AND disabled_at IS NULL AND deleted_at IS NULL
+    """
+)
+
+
+class NotTogetherError(Exception):
+    """A job of this batch has to be run alone."""
+
+
+class Executor:
+    """Carries batches out. Raises nothing: whatever happens to a job is its outcome."""
+
+    def __init__(self, sessions: Sessions, settings: Settings) -> None:
+        self._sessions = sessions
+        self._settings = settings
+
+    def run(self, deliveries: Sequence[Delivery]) -> list[Settlement]:
+        """Carry a batch out and commit it; one settlement per delivery, in any order."""
+        return self._run([opened(delivery) for delivery in deliveries])
+
+    def _run(self, works: list[Work]) -> list[Settlement]:
+        if not works:
+            return []
+        decided = [work.outcome for work in works]
+        try:
+            return self._transact(works)
+        except Exception as error:  # noqa: BLE001 - whatever a handler raises is this job's outcome, not the worker's end
+            for work, outcome in zip(works, decided, strict=True):
+                work.outcome = outcome
+            if database_gone(error):
+                log.warning("database_unavailable", jobs=len(works), error=type(error).__name__)
+                return [Settlement(work.delivery, HandBack()) for work in works]
+            if len(works) == 1:
+                return self._raised(works[0], error)
+            half = len(works) // 2
+            return self._run(works[:half]) + self._run(works[half:])
+
+    def _transact(self, works: list[Work]) -> list[Settlement]:
+        with self._sessions() as session:
+            now = datetime.now(UTC)
+            roles = self._guard(session, works)
+            mine = receipts.claim(session, works)
+            told = [work for work in works if work.delivery.job_id not in mine]
+            firsts = receipts.first_outcomes(session, [w.delivery.job_id for w in told]) if told else {}
+            claimed = [work for work in works if work.delivery.job_id in mine]
+            self._handle(Context(session, self._settings, now, roles), claimed)
+            verdicts = self._write(session, claimed, datetime.now(UTC))
+            session.commit()
+        return [Settlement(w.delivery, firsts[w.delivery.job_id]) for w in told] + verdicts
+
+    def _guard(self, session: Session, works: list[Work]) -> dict[UUID, str]:
+        """Authorize again, as things are now: who sent a job may have lost the right to it since."""
+        senders = {work.delivery.owner for work in works if work.delivery.owner}
+        roles = {row.id: row.role for row in session.execute(SENDERS, {"ids": list(senders)})} if senders else {}
+        for work in works:
+            owner = work.delivery.owner
+            role = roles.get(owner) if owner else None
+            gone = owner is not None and role is None
+            if work.outcome is None and work.command and (gone or not work.command.policy.access.admits(role)):
+                work.outcome = rejected(Forbidden())
+        return roles
+
+    def _handle(self, ctx: Context, works: list[Work]) -> None:
+        """Give every claimed job that has no outcome yet one, kind by kind; always in the same order of kinds."""
+        open_works = [(*_together(work.command), work) for work in works if work.outcome is None and work.command]
+        for _, group in groupby(sorted(open_works, key=itemgetter(0)), key=itemgetter(0)):
+            members = list(group)
+            command, jobs = members[0][1], [work.job for _, _, work in members]
+            outcomes = command.handle_many(ctx, jobs) if handles_many(command) else [_one(ctx, job) for job in jobs]
+            for (_, _, work), outcome in zip(members, outcomes, strict=True):
+                work.outcome = outcome
+
+    def _write(self, session: Session, works: list[Work], finished_at: datetime) -> list[Settlement]:
+        done = [(work, work.outcome) for work in works if isinstance(work.outcome, Done)]
+        again = [(work, work.outcome) for work in works if isinstance(work.outcome, Again)]
+        if any(work.delivery.run > 1 for work, _ in again):
+            if len(works) > 1:
+                raise NotTogetherError
+            session.rollback()  # so that the failed receipt of the run before stays
+            return [Settlement(work.delivery, outcome) for work, outcome in again]
+        if done:
+            receipts.record(session, done, finished_at)
+        if again:
+            receipts.release(session, [work for work, _ in again])
+        finals = [Settlement(work.delivery, _final(work, outcome, finished_at)) for work, outcome in done]
+        return finals + [Settlement(work.delivery, outcome) for work, outcome in again]
+
+    def _raised(self, work: Work, error: Exception) -> list[Settlement]:
+        """A single job raised: try it again by policy, or write that it has failed."""
+        log.error("job_raised", job_id=work.delivery.id, kind=work.kind, attempt=work.delivery.attempt, exc_info=error)
+        delay = work.command.policy.retry.delay(work.delivery.attempt) if work.command and not work.outcome else None
+        if delay is not None:
+            return [Settlement(work.delivery, Again(datetime.now(UTC) + timedelta(seconds=delay), counted=True))]
+        if work.outcome is not None:  # it could not even be written down: leave out what it carries, or leave it
+            log.error("job_not_recorded", job_id=work.delivery.id)
+            carried, work.envelope = work.envelope, None
+            return self._run([work]) if carried else []
+        work.outcome = failed(Failed(f"The job failed {work.delivery.attempt} times.", code="job_failed"))
+        return self._run([work])
+
+
+def _together(command: Command | None) -> tuple[str, type[Command]]:
+    """The name of the group a command is handled in: kinds that share a `handle_many` share it."""
+    kind = type(command)
+    assert issubclass(kind, Command)  # noqa: S101 - narrows the type
+    return (kind.handle_many.__func__.__qualname__ if handles_many(kind) else kind.kind), kind  # type: ignore[attr-defined]
+
+
+def _one(ctx: Context, job: Job[Any]) -> Outcome:
+    """Carry one job out, in a savepoint: a refusal takes back what the handler had written."""
+    try:
+        with ctx.session.begin_nested():
+            return succeeded(job.command.handle(ctx, job))
+    except Rejected as refusal:
+        return rejected(refusal)
+    except Snooze as snooze:
+        return Again(snooze.until, counted=False, moment=snooze.moment)
+    except Cancelled:
+        return Done(State.CANCELED)
+
+
+def _final(work: Work, outcome: Done, finished_at: datetime) -> Final:
+    return Final(
+        state=outcome.state,
+        result=outcome.result,
+        error=outcome.error,
+        resource=work.job.resource if work.job else None,
+        attempts=work.delivery.attempt,
+        started_at=work.delivery.started_at,
+        finished_at=finished_at,
+    )
+
+
+def execute(envelope: dict[str, Any]) -> None:
+    """What a job's hash names as its function: only a stock `rq worker` ever calls it. See `workers.stock`."""
+    from workers.stock import run_current_job
+
+    run_current_job()

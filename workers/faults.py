@@ -1,0 +1,23 @@
+"""What an error says about the database: gone for everybody, or this statement's own fault."""
+
+from __future__ import annotations
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+GONE_CLASSES = ("08", "53", "57P", "25P03", "25006")
+"""SQLSTATE: connection lost, resources used up, server going away, this session idled out, standby.
+
+Source: https://www.postgresql.org/docs/18/errcodes-appendix.html
+"""
+
+
+def database_gone(error: BaseException) -> bool:
+    """Whether the database, not the job, is why a transaction did not commit (or may have, unheard)."""
+    if isinstance(error, PoolTimeoutError):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    code = getattr(error.orig, "pgcode", None)
+    lost = error.connection_invalidated or (code is None and type(error).__name__ in ("OperationalError", "InterfaceError"))
+    return lost or (code or "").startswith(GONE_CLASSES)

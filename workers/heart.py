@@ -1,0 +1,111 @@
+"""The heart of a worker: a thread that renews the leases held, reaps those of the dead, and bounds an execution."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+import structlog
+
+from jobs.kernel import broker, registry
+from jobs.kernel.envelope import load
+from jobs.kernel.errors import Failed
+from workers.leases import Delivery, Leases
+from workers.registration import Registration
+
+log = structlog.get_logger(__name__)
+
+REGISTRATION_SECONDS = 5
+LONGEST = 30.0
+"""Seconds for what names no kind of ours."""
+
+
+class Heart:
+    """Beats as long as the process is well: past a batch's time-out it stops, and the process exits."""
+
+    def __init__(self, leases: Leases, registration: Registration | None, lease_seconds: float) -> None:
+        self._leases = leases
+        self._registration = registration
+        self._every = min(1.0, lease_seconds / 4)
+        self._renew_every = lease_seconds / 3
+        self._lock = threading.Lock()
+        self._held: list[Delivery] = []
+        self._since = self._deadline = self._renewed = 0.0
+        self._gap = False
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._beat_on, daemon=True, name="heart")
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Beat no more, and sign off."""
+        self._stopped.set()
+        self._thread.join(timeout=2)
+        if self._registration is not None:
+            with suppress(*broker.LOST):
+                self._registration.sign_off()
+
+    def missed_redis(self) -> None:
+        """Somebody could not reach Redis: leases may have expired for want of heartbeats."""
+        self._gap = True
+
+    def held(self) -> list[Delivery]:
+        with self._lock:
+            return list(self._held)
+
+    @contextmanager
+    def holding(self, deliveries: Sequence[Delivery]) -> Iterator[None]:
+        """Keep the leases of a batch alive while it is executed, for as long as its kinds allow."""
+        now = time.monotonic()
+        with self._lock:
+            self._held, self._renewed = list(deliveries), now
+            self._deadline = now + max(_timeout(delivery) for delivery in deliveries)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._held = []
+
+    def _beat_on(self) -> None:
+        registered = 0.0
+        while True:
+            try:
+                if self._registration is not None and time.monotonic() - registered >= REGISTRATION_SECONDS:
+                    self._registration.sign_on()
+                    registered = time.monotonic()
+                self._beat()
+                reaped = self._leases.reap(gap=self._gap)
+                self._gap = False
+                if reaped:
+                    log.warning("leases_reaped", jobs=reaped)
+            except broker.LOST:
+                self._gap = True
+            except broker.ResponseError as refusal:
+                log.warning("heartbeat_refused", error=str(refusal))
+            if self._stopped.wait(self._every):
+                return
+
+    def _beat(self) -> None:
+        with self._lock:
+            held, deadline, due = self._held, self._deadline, time.monotonic() - self._renewed >= self._renew_every
+        if not held:
+            return
+        if time.monotonic() > deadline:
+            log.error("execution_timed_out", jobs=[delivery.id for delivery in held[:10]])
+            os._exit(70)
+        if due:
+            self._renewed = time.monotonic()
+            if lost := self._leases.renew(held):
+                log.warning("leases_lost", jobs=len(lost))
+
+
+def _timeout(delivery: Delivery) -> float:
+    try:
+        command = registry.find(str(load(delivery.data).get("kind")))
+    except Failed:
+        return LONGEST
+    return command.policy.timeout if command else LONGEST

@@ -1,0 +1,111 @@
+"""The lease worker: one process that reserves a batch, has it executed, and settles it, again and again.
+
+Shutdown, read aloud: take no more, finish the batch in hand, settle it, leave. What is not done in time is handed
+back to the front of its queue, and the process exits.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from types import FrameType
+
+import structlog
+
+from config import Settings
+from jobs.kernel import broker
+from models.session import writer
+from workers.executor import Executor
+from workers.heart import Heart
+from workers.leases import Delivery, Leases
+from workers.registration import Registration
+from workers.report import report
+from workers.settle import HandBack, Settlement
+
+log = structlog.get_logger(__name__)
+
+GRACE_SECONDS = 20
+"""From SIGTERM to handing back what is not done; the process is gone within 25 s (CONTRACT.md §9)."""
+
+IDLE_SECONDS = 1
+
+
+class LeaseWorker:
+    """Works for as long as nobody asks it to stop."""
+
+    def __init__(self, settings: Settings, queues: Sequence[str], batch: int) -> None:
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._queues = list(queues)
+        self._batch = batch
+        self._stopping = threading.Event()
+        redis = broker.connect(settings.redis_url, timeout=IDLE_SECONDS + 2)
+        self._leases = Leases(redis, settings, self.name)
+        self._executor = Executor(writer(settings.database_url, lease_seconds=settings.lease_seconds), settings)
+        self._registration = Registration(broker.connect(settings.redis_url), self._queues, self.name)
+        beating = Leases(broker.connect(settings.redis_url), settings, self.name)
+        self._heart = Heart(beating, self._registration, settings.lease_seconds)
+
+    def run(self) -> None:
+        """Work until asked to stop by SIGTERM, SIGINT or `stop`."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._asked_to_stop)
+        self._heart.start()
+        log.info("worker_started", worker=self.name, queues=self._queues, batch=self._batch)
+        while not self._stopping.is_set():
+            try:
+                self._turn()
+            except broker.LOST as lost:
+                self._heart.missed_redis()
+                log.warning("queue_unavailable", error=type(lost).__name__)
+                self._stopping.wait(0.2)
+        self._heart.stop()
+        log.info("worker_stopped", worker=self.name)
+
+    def stop(self) -> None:
+        """Take no more; finish what is in hand."""
+        if not self._stopping.is_set():
+            self._stopping.set()
+            threading.Thread(target=self._give_up_later, daemon=True, name="grace").start()
+
+    def _turn(self) -> None:
+        deliveries = self._leases.reserve(self._queues, self._batch)
+        if not deliveries:
+            self._leases.wait(self._queues, IDLE_SECONDS)
+            return
+        with self._heart.holding(deliveries):
+            started = time.monotonic()
+            settlements = self._executor.run(deliveries)
+            self._settle(settlements)
+            report(deliveries, settlements, self.name, time.monotonic() - started)
+        if all(isinstance(settlement.verdict, HandBack) for settlement in settlements):
+            self._stopping.wait(0.5)  # the database is away: do not turn the queue over and over
+
+    def _settle(self, settlements: Sequence[Settlement]) -> None:
+        """Tell Redis, however long it is away: what was committed is true already, and a lease that runs out
+        meanwhile only means that another worker tells it."""
+        while True:
+            try:
+                self._leases.settle(settlements)
+                return
+            except broker.LOST:
+                self._heart.missed_redis()
+                if self._stopping.is_set():
+                    return
+                time.sleep(0.2)
+
+    def _asked_to_stop(self, number: int, frame: FrameType | None) -> None:
+        self.stop()
+
+    def _give_up_later(self) -> None:
+        time.sleep(GRACE_SECONDS)
+        held: list[Delivery] = self._heart.held()
+        log.warning("worker_gave_up", worker=self.name, jobs=len(held))
+        try:
+            self._leases.settle([Settlement(delivery, HandBack()) for delivery in reversed(held)])
+        finally:
+            os._exit(1)

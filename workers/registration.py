@@ -1,0 +1,41 @@
+"""Registration: how a worker shows in `rq info` and to `/readyz`, in RQ's own form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from redis import Redis
+from rq import Worker
+from rq.serializers import JSONSerializer
+
+TTL_SECONDS = 30
+
+
+class Registration:
+    """One worker's entry in RQ's registry of workers. A dead one's entry expires by itself."""
+
+    def __init__(self, redis: Redis, queues: Sequence[str], name: str) -> None:
+        self._redis = redis
+        self._queues = list(queues)
+        self._name = name
+        self._worker: Worker | None = None
+
+    def sign_on(self) -> None:
+        """Register, or renew: also after Redis has lost everything."""
+        if self._worker is None:
+            self._worker = Worker(
+                self._queues,
+                name=self._name,
+                connection=self._redis,
+                serializer=JSONSerializer,
+                worker_ttl=TTL_SECONDS,
+            )
+        if self._redis.exists(self._worker.key):
+            self._worker.heartbeat()
+        else:
+            self._worker.register_birth()
+
+    def sign_off(self) -> None:
+        """Leave the registry."""
+        if self._worker is not None:
+            self._worker.register_death()

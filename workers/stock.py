@@ -1,0 +1,55 @@
+"""Our jobs under a stock `rq worker -S json QUEUE`: the same pipeline, the same receipts, one job at a time."""
+
+from __future__ import annotations
+
+import time
+from functools import cache
+
+from rq import get_current_job
+
+import jobs
+from config import Settings
+from jobs.kernel import log
+from models.session import writer
+from workers.executor import Executor
+from workers.heart import Heart
+from workers.leases import Leases
+from workers.report import report
+from workers.settle import Final
+
+KEEP_FOREVER = -1
+
+
+def run_current_job() -> None:
+    """Lease, execute and settle the job that RQ is performing in this process.
+
+    Does nothing where another worker holds the job, or it is final. RQ afterwards sets an expiry on the job's hash:
+    ours for a final one, none for one that is to run again.
+    """
+    current = get_current_job()
+    if current is None or current.connection is None:
+        raise RuntimeError("only an RQ worker may call this")
+    settings, executor = _once()
+    name = current.worker_name or "rq"
+    leases = Leases(current.connection, settings, name)
+    delivery = leases.adopt(current.id)
+    if delivery is None:
+        return
+    heart = Heart(leases, None, settings.lease_seconds)
+    heart.start()
+    started = time.monotonic()
+    with heart.holding([delivery]):
+        settlements = executor.run([delivery])
+        leases.settle(settlements)
+    heart.stop()
+    report([delivery], settlements, name, time.monotonic() - started)
+    final = all(isinstance(settlement.verdict, Final) for settlement in settlements)
+    current.result_ttl = settings.final_ttl_seconds if final else KEEP_FOREVER
+
+
+@cache
+def _once() -> tuple[Settings, Executor]:
+    settings = Settings.from_env()
+    log.configure(settings)
+    jobs.load()
+    return settings, Executor(writer(settings.database_url, lease_seconds=settings.lease_seconds), settings)

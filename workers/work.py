@@ -1,0 +1,68 @@
+"""Work: one delivery, opened. What a batch is made of on its way through the executor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from jobs.kernel.command import KIND, Command
+from jobs.kernel.envelope import Job, load, open_command
+from jobs.kernel.errors import AppError, Failed
+from jobs.kernel.outcome import Outcome, failed
+from workers.leases import Delivery
+
+CRASHES_TO_DEATH = 3
+"""Workers that may die with a job, alone, before it is a dead letter."""
+
+
+@dataclass(slots=True)
+class Work:
+    """A delivery; the job in it, where it could be read; and its outcome, as soon as that is known."""
+
+    delivery: Delivery
+    envelope: dict[str, Any] | None = None
+    job: Job[Any] | None = None
+    outcome: Outcome | None = None
+
+    @property
+    def kind(self) -> str:
+        """The kind it asks for, known or not."""
+        named = (self.envelope or {}).get("kind")
+        return named if isinstance(named, str) and KIND.fullmatch(named) else "unknown"
+
+    @property
+    def command(self) -> Command | None:
+        return self.job.command if self.job else None
+
+
+def opened(delivery: Delivery) -> Work:
+    """Read a delivery. What cannot be read, is not ours, or has killed its workers, has failed already."""
+    work = Work(delivery)
+    try:
+        work.envelope = load(delivery.data)
+        work.job = _job(delivery, work.envelope)
+        if delivery.crashes >= CRASHES_TO_DEATH:
+            raise Failed(f"The worker died {delivery.crashes} times while it ran this job.", code="worker_crashed")
+    except AppError as failure:
+        work.outcome = failed(failure)
+    return work
+
+
+def _job(delivery: Delivery, envelope: dict[str, Any]) -> Job[Any]:
+    command = open_command(envelope)
+    target, if_match = envelope.get("target"), envelope.get("if_match")
+    try:
+        return Job(
+            id=UUID(delivery.id),
+            command=command,
+            owner=delivery.owner,
+            moment=delivery.moment,
+            target=UUID(target) if target else None,
+            if_match=tuple(if_match) if if_match is not None else None,
+            run=delivery.run,
+            attempt=delivery.attempt,
+            waits=delivery.waits,
+        )
+    except (ValueError, TypeError, AttributeError) as broken:
+        raise Failed("The job cannot be read.", code="job_unreadable") from broken
