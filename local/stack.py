@@ -44,10 +44,10 @@ def started() -> Iterator[tuple[Supervisor, Description]]:
         supervisor = Supervisor(ROOT, os.environ, say)
         try:
             yield supervisor, supervisor.start()
-        finally:
-            for signum in SIGNALS:
-                signal.signal(signum, signal.SIG_IGN)
             say("Stopping.")
+        finally:
+            for signum in SIGNALS:  # from here on it ends by itself, within half a minute
+                signal.signal(signum, signal.SIG_IGN)
             supervisor.stop()
 
 
