@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, Identity, MetaData, Table, Text, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 DRIVER = "postgresql+psycopg2"
 LOCK = 7_202_011  # any number, as long as nothing else of ours locks it
 LOCK_TIMEOUT_MS = 5_000
+UNDEFINED_TABLE = "42P01"  # https://www.postgresql.org/docs/18/errcodes-appendix.html
 FOLDER = Path(__file__).resolve().parent.parent / "migrations"
 
 migration_log = Table(
@@ -46,12 +49,18 @@ def configuration(database_url: str) -> Config:
     return config
 
 
+@cache
 def head() -> str | None:
     """The newest revision this code knows."""
     return ScriptDirectory(str(FOLDER)).get_current_head()
 
 
 def applied(session: Session) -> str | None:
-    """The revision the database is at; None before the first. Raises ProgrammingError where none was ever applied."""
+    """The revision the database is at, or None. Raises what `is_missing` tells where none was ever applied."""
     revision: str | None = session.scalar(text("SELECT version_num FROM alembic_version"))
     return revision
+
+
+def is_missing(error: SQLAlchemyError) -> bool:
+    """Whether the error says that the database answers, but has no table of versions yet."""
+    return isinstance(error, DBAPIError) and getattr(error.orig, "pgcode", None) == UNDEFINED_TABLE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import URL, Engine, create_engine, make_url
 from sqlalchemy.orm import Session, sessionmaker
 
 Sessions = sessionmaker[Session]
@@ -29,13 +29,18 @@ def reader(url: str) -> Sessions:
 
 def _engine(url: str, options: str, *, application_name: str, pool_size: int) -> Engine:
     return create_engine(
-        url,
+        psycopg2_url(url),
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_timeout=2,
         pool_recycle=1800,
         connect_args={"connect_timeout": 2, "options": options, "application_name": application_name},
     )
+
+
+def psycopg2_url(url: str) -> URL:
+    """A database's URL with our driver in it; SQLAlchemy 2.1 would take psycopg 3 for plain `postgresql://`."""
+    return make_url(url).set(drivername="postgresql+psycopg2")
 
 
 def _sessions(engine: Engine) -> Sessions:

@@ -36,7 +36,7 @@ CHUNK = 500
 class JsonJob(Job):
     """RQ's job, in JSON unless told otherwise."""
 
-    def __init__(self, id: str | None = None, connection: Redis | None = None, serializer: Any = None) -> None:
+    def __init__(self, id: str | None = None, connection: Redis | None = None, serializer: Any = None) -> None:  # noqa: A002 - RQ names it so
         super().__init__(id, connection, serializer or JSONSerializer)
 
 

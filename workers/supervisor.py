@@ -65,7 +65,7 @@ class _Child:
             self._process = None
         if now >= self._not_before:
             self._started = now
-            self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603
+            self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, start_new_session=True)
 
     def ask(self) -> None:
         if self._process is not None and self._process.poll() is None:

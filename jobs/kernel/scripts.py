@@ -9,12 +9,12 @@ from typing import Any
 from redis import Redis
 from redis.commands.core import Script
 
-INCLUDE = re.compile(r"^-- include (\w+)\.lua$", re.MULTILINE)
+INCLUDE = re.compile(r"^-- include (\w+)$", re.MULTILINE)
 SHARED = Path(__file__).parent
 
 
 def source(path: Path) -> str:
-    """The text of a script, each `-- include name.lua` replaced by that file of the kernel's."""
+    """The text of a script, each `-- include name` replaced by that file of the kernel's."""
     return INCLUDE.sub(lambda match: (SHARED / f"{match[1]}.lua").read_text(), path.read_text())
 
 
