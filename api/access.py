@@ -1,0 +1,113 @@
+"""Who may ask: every view declares its access, and the present caller is known by the token of the request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import Any, cast
+from uuid import UUID
+
+from flask import Flask, g, request
+from flask.typing import ResponseReturnValue
+
+from api.services import services
+from api.tokens import Caller
+from jobs.kernel.errors import Forbidden, NotFound, Unauthenticated
+from jobs.kernel.policy import Access
+
+View = Callable[..., ResponseReturnValue]
+ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+
+
+def guard(access: Access) -> Callable[[View], View]:
+    """Declare who may use a view; the others are turned away before it runs.
+
+    Such a view raises Unauthenticated (no token, or none that is good) or Forbidden (not that role).
+    """
+
+    def declare(view: View) -> View:
+        @wraps(view)
+        def guarded(**arguments: Any) -> ResponseReturnValue:
+            if access is not Access.ANYONE and not access.admits(caller().role):
+                raise Forbidden
+            return view(**arguments)
+
+        guarded.access = access  # type: ignore[attr-defined]
+        return guarded
+
+    return declare
+
+
+def reads(access: Access = Access.USER) -> Callable[[View], View]:
+    """Declare a read and who may use it; it counts against the caller's limit."""
+
+    def declare(view: View) -> View:
+        guarded = guard(access)(view)
+        guarded.counted = access is not Access.ANYONE  # type: ignore[attr-defined]
+        return guarded
+
+    return declare
+
+
+def caller() -> Caller:
+    """Whoever the present request comes from. Raises Unauthenticated."""
+    who = _present()
+    if isinstance(who, Unauthenticated):
+        raise who
+    return who
+
+
+def known_caller() -> Caller | None:
+    """Whoever the present request comes from, if that is known."""
+    who = _present()
+    return who if isinstance(who, Caller) else None
+
+
+def id_of(text: str) -> UUID:
+    """The id in a path. Raises NotFound: nothing is called by what is no UUID."""
+    if not ID.fullmatch(text):
+        raise NotFound
+    return UUID(text)
+
+
+def access_of(view: Callable[..., Any]) -> Access:
+    """What a view has declared; pages outside `/v1` that declare nothing are for anyone."""
+    return cast(Access, getattr(view, "access", Access.ANYONE))
+
+
+def is_counted(view: Callable[..., Any] | None) -> bool:
+    """Whether the view is a read that counts against the caller's limit."""
+    return bool(getattr(view, "counted", False))
+
+
+def matrix(app: Flask) -> Iterator[tuple[str, str, Access]]:
+    """Every (method, rule, access) under `/v1`. Raises TypeError for a view that has declared nothing."""
+    for rule in app.url_map.iter_rules():
+        if not rule.rule.startswith("/v1"):
+            continue
+        view = app.view_functions[rule.endpoint]
+        if not hasattr(view, "access"):
+            raise TypeError(f"{rule.rule} ({rule.endpoint}): its view has not declared who may use it")
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
+            yield method, rule.rule, access_of(view)
+
+
+def _present() -> Caller | Unauthenticated:
+    """Told from the request once, and kept for its duration."""
+    who: Caller | Unauthenticated | None = g.get("caller")
+    if who is None:
+        try:
+            who = services().tokens.read(_bearer_token())
+        except Unauthenticated as refused:
+            who = refused
+        g.caller = who
+    return who
+
+
+def _bearer_token() -> str:
+    """The token of `Authorization: Bearer …` (RFC 6750 §2.1)."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthenticated
+    return token.strip()

@@ -1,0 +1,60 @@
+"""The application: what it is put together from, and in which order."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+from flask import Flask
+from flask_migrate import Migrate
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+import jobs
+from api import auth, body, cli, docs, headers, health, openapi, problems, reads, writes
+from api import jobs as job_reads
+from api.limits import Limits
+from api.services import NAME, Services
+from api.tokens import Tokens
+from api.waiting import Waiting
+from config import Settings
+from jobs.kernel import broker, log
+from jobs.kernel.ledger import Ledger
+from jobs.kernel.submit import Submitter
+from models import Base
+from models.session import reader
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """The WSGI application. `settings`: by default those of the environment. It connects to nothing yet."""
+    settings = settings or Settings.from_env()
+    log.configure(settings)
+    jobs.load()
+    app = Flask("millrace", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = body.MAX_BYTES
+    app.url_map.merge_slashes = False
+    headers.register(app, settings)
+    problems.register(app)
+    app.extensions[NAME] = _services(app, settings)
+    for part in (auth, writes, job_reads, reads, health, openapi, docs):
+        part.register(app)
+    cli.register(app)
+    Migrate(app, SimpleNamespace(metadata=Base.metadata), directory="migrations")
+    if settings.trusted_proxies:
+        hops = settings.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=0, x_prefix=0)  # type: ignore[method-assign]
+    return app
+
+
+def _services(app: Flask, settings: Settings) -> Services:
+    redis = broker.connect(settings.redis_url)
+    sessions = reader(settings.read_database_url or settings.database_url)
+    ledger = Ledger(redis, sessions)
+    return Services(
+        settings=settings,
+        redis=redis,
+        sessions=sessions,
+        submitter=Submitter(redis, settings),
+        ledger=ledger,
+        limits=Limits(app, settings, redis),
+        tokens=Tokens(app, settings),
+        waiting=Waiting(settings.redis_url, ledger),
+    )

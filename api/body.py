@@ -1,0 +1,144 @@
+"""The body of a write: from bytes to a command, with everything that is wrong with it told at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from json import JSONDecoder
+from typing import Any, TypeVar
+
+from flask import request
+from pydantic import BaseModel, ValidationError
+from werkzeug.exceptions import UnsupportedMediaType
+
+from jobs.kernel.errors import BadRequest, Invalid
+
+MAX_BYTES = 1 << 20
+"""The largest body a write takes (CONTRACT.md §1)."""
+
+MOST_ERRORS = 100
+"""How many field errors one answer tells; a hostile body could have one in every few bytes."""
+
+FieldErrors = list[dict[str, str]]
+M = TypeVar("M", bound=BaseModel)
+
+
+def read(model: type[BaseModel]) -> bytes:
+    """The request's JSON as it came. A model without fields needs none: an empty body is then `{}`.
+
+    Raises UnsupportedMediaType, and RequestEntityTooLarge above the application's MAX_CONTENT_LENGTH.
+    """
+    raw = request.get_data(cache=False)
+    if not raw.strip() and not model.model_fields:
+        return b"{}"
+    kind = request.mimetype
+    if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
+        raise UnsupportedMediaType("The body must be application/json.")
+    if request.mimetype_params.get("charset", "utf-8").lower() != "utf-8":
+        raise UnsupportedMediaType("JSON is sent in UTF-8 (RFC 8259 §8.1).")
+    return raw
+
+
+def parse(model: type[M], raw: bytes) -> tuple[M | None, FieldErrors]:
+    """The model in a body, or all that is wrong with its fields. Raises BadRequest for what is not JSON.
+
+    It is parsed twice: pydantic takes the last of repeated names in silence, so the standard library looks first.
+    """
+    try:
+        tree = DECODER.decode(raw.decode())
+    except RecursionError:
+        raise _unreadable("nested too deeply") from None
+    except json.JSONDecodeError as broken:
+        raise _unreadable(f"{broken.msg} at line {broken.lineno}, column {broken.colno}") from None
+    except UnicodeDecodeError:
+        raise _unreadable("not UTF-8") from None
+    except ValueError as broken:  # a number of thousands of digits, or a constant that JSON does not have
+        raise _unreadable(str(broken).partition(";")[0]) from None
+    errors: FieldErrors = []
+    if b"\\u" in raw or _has_repeats(tree):
+        tree = _without_traps(tree, (), errors)
+        raw = json.dumps(tree).encode()
+    try:
+        return model.model_validate_json(raw), errors
+    except ValidationError as refused:
+        if refused.errors(include_url=False)[0]["type"] == "json_invalid":
+            raise _unreadable("nested too deeply, or with a number out of all range") from None
+        return None, (errors + field_errors(refused))[:MOST_ERRORS]
+
+
+def load(model: type[M]) -> M:
+    """The model in the request's body. Raises BadRequest, Invalid, and what `read` raises."""
+    value, errors = parse(model, read(model))
+    if value is None or errors:
+        raise Invalid(errors=errors)
+    return value
+
+
+def field_errors(refused: ValidationError) -> FieldErrors:
+    """What pydantic has to say, as `{field, message}`; never with the value itself, which may be a secret."""
+    found = []
+    for error in refused.errors(include_url=False, include_input=False, include_context=False)[:MOST_ERRORS]:
+        message = error["msg"].removeprefix("Value error, ")
+        found.append({"field": name_of(error["loc"]), "message": message[:1].upper() + message[1:]})
+    return found
+
+
+def name_of(path: Sequence[object]) -> str:
+    """`services.0` for a place in the body; of names that are absurdly long, the beginning."""
+    return ".".join(map(str, path)).encode("utf-8", "backslashreplace").decode()[:200]
+
+
+class _Repeats(dict[str, Any]):
+    """An object in which names were repeated."""
+
+    names: list[str]
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    plain = dict(pairs)
+    if len(plain) == len(pairs):
+        return plain
+    repeats, seen = _Repeats(plain), set()
+    repeats.names = [name for name, _ in pairs if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
+    return repeats
+
+
+def _has_repeats(value: object) -> bool:
+    if isinstance(value, dict):
+        return isinstance(value, _Repeats) or any(map(_has_repeats, value.values()))
+    return isinstance(value, list) and any(map(_has_repeats, value))
+
+
+def _without_traps(value: Any, path: tuple[object, ...], errors: FieldErrors) -> Any:
+    """The same value without what pydantic or PostgreSQL would trip over, each such place entered in `errors`."""
+    if isinstance(value, str):
+        return _without_bad_characters(value, path, errors)
+    if isinstance(value, list):
+        return [_without_traps(item, (*path, place), errors) for place, item in enumerate(value)]
+    if not isinstance(value, dict):
+        return value
+    for name in dict.fromkeys(getattr(value, "names", ())):
+        errors.append({"field": name_of((*path, name)), "message": "Named more than once"})
+    return {
+        _without_bad_characters(name, (*path, name), errors): _without_traps(item, (*path, name), errors)
+        for name, item in value.items()
+    }
+
+
+def _without_bad_characters(text: str, path: tuple[object, ...], errors: FieldErrors) -> str:
+    """NUL cannot be stored by PostgreSQL, and half a surrogate pair is no character."""
+    if "\0" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text):
+        return text
+    errors.append({"field": name_of(path), "message": "Has a character that cannot be stored (NUL, or half a pair)"})
+    return "".join("?" if letter == "\0" or "\ud800" <= letter <= "\udfff" else letter for letter in text)
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _unreadable(why: str) -> BadRequest:
+    return BadRequest(f"The body is not JSON that can be read: {why}.", code="malformed_json")
+
+
+DECODER = JSONDecoder(object_pairs_hook=_object, parse_constant=_no_constant)

@@ -1,0 +1,99 @@
+"""Jobs as clients see them: one, and the list."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import orjson
+from flask import Flask, Response
+from pydantic import Field
+
+from api import schemas, terms
+from api.access import caller, id_of, reads
+from api.documented import documented
+from api.reads.pages import ListQuery, at, moment_and_id, page, position
+from api.services import services
+from jobs.kernel.errors import NotFound
+from jobs.kernel.outcome import State
+from jobs.kernel.record import JobRecord
+
+REPLAYED: Mapping[str, str] = MappingProxyType({"Idempotency-Replayed": "true"})
+NONE: Mapping[str, str] = MappingProxyType({})
+
+
+class JobsQuery(ListQuery):
+    """What the list of jobs can be asked for."""
+
+    status: State | None = None
+    kind: str | None = Field(None, max_length=100, pattern=r"^[a-z0-9_.]+$")
+
+
+def register(app: Flask) -> None:
+    """Routes of jobs."""
+    app.add_url_rule("/v1/jobs", "jobs.list", list_jobs)
+    app.add_url_rule("/v1/jobs/<id>", "jobs.get", get_job)
+
+
+@reads()
+@documented("Read a job", response=schemas.Job, waits=True)
+def get_job(id: str) -> Response:  # noqa: A002 - the route's own name for it
+    """One job as it is now, or with `Prefer: wait=N` as soon as it is final."""
+    seconds = terms.wait_of_request()
+    job_id = id_of(id)
+    own = services()
+    job = own.ledger.find(job_id)
+    if job is None or not caller().sees(job.owner):
+        raise NotFound
+    if seconds and not job.state.final:
+        job = own.waiting.watch(job_id, seconds) or job
+    return present(job, otherwise=200, waited=seconds)
+
+
+@reads()
+@documented(
+    "List jobs",
+    description="Your own, newest first; an admin sees everyone's. Results are left out.",
+    response=schemas.JobPage,
+    query=JobsQuery,
+)
+def list_jobs() -> Response:
+    """The caller's jobs, newest first; of everybody for an admin."""
+    query = terms.query(JobsQuery)
+    secret = services().settings.secret_key
+    start = position(query, secret)
+    who = caller()
+    jobs = services().ledger.page(
+        None if who.role == "admin" else who.id,
+        state=query.status,
+        kind=query.kind,
+        before=moment_and_id(start) if start is not None else None,
+        limit=query.limit + 1,
+    )
+    shown = page(
+        jobs,
+        query,
+        secret,
+        show=lambda job: job.view(with_result=False),
+        place=lambda job: at(job.submitted_at, job.id),
+    )
+    return _json(shown, 200)
+
+
+def present(job: JobRecord, *, otherwise: int, waited: int = 0, headers: Mapping[str, str] = NONE) -> Response:
+    """The answer with one job: 200 when it was waited for and is final, else `otherwise`, which 202 makes an
+    accepted write."""
+    done = waited > 0 and job.state.final
+    response = _json(job.view(), 200 if done else otherwise)
+    response.headers.update(headers)
+    if done:
+        response.headers["Preference-Applied"] = f"wait={waited}"
+    if otherwise == 202:
+        response.headers["Location"] = f"/v1/jobs/{job.id}"
+        if not done:
+            response.headers["Retry-After"] = "1"
+    return response
+
+
+def _json(value: object, status: int) -> Response:
+    return Response(orjson.dumps(value), status, content_type="application/json")

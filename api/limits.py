@@ -1,0 +1,158 @@
+"""Rate limits: declared in Flask-Limiter's notation; counters live in Redis, so that all processes share them.
+
+Flask-Limiter counts reads. A write is counted by the submit script, in the same counter and without a round trip of
+its own; one that is refused before it gets there is counted here. Keys hold a digest, never an address or an email.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+from time import monotonic, time
+from typing import Any, ClassVar
+
+import structlog
+from flask import Flask, current_app, g, has_request_context, request
+from flask_limiter import Limiter
+from limits import RateLimitItem, parse_many
+from limits.storage.redis import RedisStorage
+from redis import Redis
+
+from api.access import is_counted, known_caller
+from config import Settings
+from jobs.kernel import broker
+from jobs.kernel.errors import QueueDown, RateLimited
+from jobs.kernel.submit import Limit, LimitState
+
+SCOPE = "global"
+"""The scope that Flask-Limiter gives to a limit of the whole application."""
+
+PAUSE = 1.0
+"""Seconds for which Redis is not asked to count again after it did not answer."""
+
+COUNT = """
+local count = redis.call('INCRBY', KEYS[1], ARGV[2])
+if count == tonumber(ARGV[2]) then redis.call('EXPIRE', KEYS[1], ARGV[1]) end
+return {count, redis.call('TTL', KEYS[1])}
+"""
+
+log = structlog.get_logger(__name__)
+
+
+class Counters(RedisStorage):
+    """Fixed windows in Redis, each counted and looked at in one round trip instead of three."""
+
+    STORAGE_SCHEME: ClassVar[list[str]] = ["millrace"]  # type: ignore[misc]
+
+    def __init__(self, uri: str, redis: Redis, **_: Any) -> None:
+        super().__init__("redis://", connection_pool=redis.connection_pool)
+        self._count = redis.register_script(COUNT)
+        self._away_until = 0.0
+
+    def incr(self, key: str, expiry: int, amount: int = 1) -> int:
+        if monotonic() < self._away_until:
+            raise QueueDown
+        try:
+            count, left = self._count(keys=[self.prefixed_key(key)], args=[expiry, amount])
+        except broker.LOST as lost:
+            self._away_until = monotonic() + PAUSE
+            log.warning("limits_not_counted")
+            raise QueueDown from lost
+        if has_request_context():
+            g.window = key, int(count), max(0, int(left))
+        return int(count)
+
+    def get(self, key: str) -> int:
+        known = g.get("window")
+        return known[1] if known and known[0] == key else super().get(key)
+
+    def get_expiry(self, key: str) -> float:
+        known = g.get("window")
+        return time() + known[2] if known and known[0] == key else super().get_expiry(key)
+
+
+class Limits:
+    """The limits of this application. An empty setting is no limit."""
+
+    def __init__(self, app: Flask, settings: Settings, redis: Redis) -> None:
+        """Raises ValueError for a setting that is not one limit in Flask-Limiter's notation, like `600/minute`."""
+        self._secret = settings.secret_key.encode()
+        self._user = one(settings.rate_limit_user)
+        self._login_address = one(settings.rate_limit_login_address)
+        self._login_account = one(settings.rate_limit_login_account)
+        logging.getLogger("flask-limiter").setLevel(logging.CRITICAL)  # it would log each request while Redis is away
+        self._limiter = Limiter(
+            key_func=self._caller_key,
+            app=app,
+            application_limits=[settings.rate_limit_user] if self._user else [],
+            application_limits_exempt_when=lambda: not _counts(),
+            strategy="fixed-window",
+            storage_uri="millrace://",
+            storage_options={"redis": redis},  # type: ignore[dict-item]
+            swallow_errors=True,
+        )
+
+    def of_write(self, user: object) -> Limit | None:
+        """What the submit script is to count a write against."""
+        if self._user is None:
+            return None
+        name = self._limiter.storage.prefixed_key(self._user.key_for(self._key("user", user), SCOPE))  # type: ignore[attr-defined]
+        return Limit(name, self._user.amount, self._user.get_expiry())
+
+    def count_refused(self, user: object) -> None:
+        """Count a write that never came to be submitted. Raises RateLimited; passes when Redis is away."""
+        try:
+            self._hit(self._user, "user", user)
+        except QueueDown:
+            return
+
+    def count_login_address(self) -> None:
+        """Count a sign-in from where the request comes from. Raises RateLimited, and QueueDown: unlimited guessing
+        at passwords is worse than no sign-in."""
+        self._hit(self._login_address, "login-address", request.remote_addr)
+
+    def count_login_account(self, email: str) -> None:
+        """Count a sign-in to an account, whether there is one or not. Raises RateLimited, QueueDown."""
+        self._hit(self._login_account, "login-account", email)
+
+    def state(self) -> LimitState | None:
+        """Where whoever asks stands, for the headers of the answer."""
+        known: LimitState | None = g.get("limit_state")
+        if known is not None:
+            return known
+        counted = self._limiter.current_limit
+        if counted is None:
+            return None
+        return LimitState(counted.limit.amount, counted.remaining, max(0, counted.reset_at - int(time())))
+
+    def _hit(self, item: RateLimitItem | None, what: str, whose: object) -> None:
+        if item is None:
+            return
+        allowed = self._limiter.limiter.hit(item, self._key(what, whose), SCOPE)
+        _, count, left = g.window
+        g.limit_state = LimitState(item.amount, max(0, item.amount - count), left)
+        if not allowed:
+            wait = max(1, left)
+            raise RateLimited(retry_after=wait, headers={"Retry-After": str(wait)})
+
+    def _caller_key(self) -> str:
+        who = known_caller()
+        return self._key("user", who.id if who else None)
+
+    def _key(self, what: str, whose: object) -> str:
+        return hmac.digest(self._secret, f"{what}:{whose}".encode(), hashlib.sha256).hex()[:32]
+
+
+def one(notation: str) -> RateLimitItem | None:
+    """The limit that a setting declares; None for an empty one."""
+    if not notation.strip():
+        return None
+    (item,) = parse_many(notation)
+    return item
+
+
+def _counts() -> bool:
+    """Whether Flask-Limiter counts the present request: a read by someone who is known."""
+    view = current_app.view_functions.get(request.endpoint or "")
+    return is_counted(view) and known_caller() is not None

@@ -1,0 +1,98 @@
+"""Errors as clients see them: the one place where `application/problem+json` is made (RFC 9457, CONTRACT.md §1)."""
+
+from __future__ import annotations
+
+import re
+from traceback import extract_tb
+from typing import Any
+
+import orjson
+import structlog
+from flask import Flask, Response, g
+from flask_limiter import RateLimitExceeded
+from pydantic import ValidationError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from werkzeug.exceptions import HTTPException
+
+from api.services import services
+from jobs.kernel import broker
+from jobs.kernel.errors import AppError, DatabaseDown, QueueDown, QueueFull, RateLimited, Unauthenticated, type_prefix
+
+CODES = {404: "not_found", 413: "body_too_large", 415: "unsupported_media_type", 500: "internal_error"}
+DETAILS = {
+    404: "There is no such resource.",
+    405: "This path does not take that method; see Allow.",
+    413: "The body is larger than this path takes.",
+}
+
+log = structlog.get_logger(__name__)
+
+
+def register(app: Flask) -> None:
+    """Render every error that leaves a view, and those of Flask itself."""
+    app.register_error_handler(AppError, render)
+    app.register_error_handler(HTTPException, _of_http)
+    app.register_error_handler(RateLimitExceeded, _of_limiter)
+    app.register_error_handler(DBAPIError, _of_database)
+    app.register_error_handler(PoolTimeout, lambda _: render(DatabaseDown()))
+    for lost in broker.LOST:
+        app.register_error_handler(lost, lambda _: render(QueueDown()))
+    for full in broker.FULL:
+        app.register_error_handler(full, lambda _: render(QueueFull()))
+    app.register_error_handler(Exception, _of_defect)
+
+
+def render(error: AppError) -> Response:
+    """The response for an error of ours."""
+    response = _response(error.problem())
+    response.headers.update(error.headers)
+    if isinstance(error, Unauthenticated):
+        response.headers.setdefault("WWW-Authenticate", "Bearer")
+    return response
+
+
+def _response(problem: dict[str, Any]) -> Response:
+    body = orjson.dumps(problem | {"request_id": g.get("request_id")})
+    return Response(body, problem["status"], content_type="application/problem+json")
+
+
+def _of_http(error: HTTPException) -> Response:
+    """An error that werkzeug raised; its headers (`Allow`) are kept, its HTML is not."""
+    status = error.code or 500
+    code = CODES.get(status) or re.sub(r"\W+", "_", error.name.lower())
+    response = _response(
+        {
+            "type": type_prefix + code,
+            "title": error.name,
+            "status": status,
+            "detail": DETAILS.get(status) or error.description or error.name,
+            "code": code,
+        }
+    )
+    response.headers.extend((name, value) for name, value in error.get_headers() if name != "Content-Type")
+    return response
+
+
+def _of_limiter(_: RateLimitExceeded) -> Response:
+    state = services().limits.state()
+    wait = max(1, state.reset_after) if state else 1
+    return render(RateLimited(retry_after=wait, headers={"Retry-After": str(wait)}))
+
+
+def _of_database(error: DBAPIError) -> Response:
+    if isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated:
+        log.warning("database_unavailable", error=type(error.orig).__name__)
+        return render(DatabaseDown())
+    return _of_defect(error)
+
+
+def _of_defect(error: Exception) -> Response:
+    """Anything that nobody foresaw: where it happened goes into the log, and nothing of it to the client.
+
+    Local variables are left out of it, and the texts of errors that quote values: they may hold what a log must not.
+    """
+    quotes = isinstance(error, DBAPIError | ValidationError)
+    where = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in extract_tb(error.__traceback__)]
+    log.error("defect", error=type(error).__name__, detail=None if quotes else str(error), trace=where)
+    return render(AppError("Something went wrong here; it has been logged under this request id."))

@@ -1,0 +1,40 @@
+"""What views work with: one bundle for each application, made by `create_app`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from flask import current_app
+from redis import Redis
+
+from config import Settings
+from jobs.kernel.ledger import Ledger
+from jobs.kernel.submit import Submitter
+from models.session import Sessions
+
+if TYPE_CHECKING:
+    from api.limits import Limits
+    from api.tokens import Tokens
+    from api.waiting import Waiting
+
+NAME = "millrace"
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything a view may need from outside the request. `sessions` are read-only."""
+
+    settings: Settings
+    redis: Redis
+    sessions: Sessions
+    submitter: Submitter
+    ledger: Ledger
+    limits: Limits
+    tokens: Tokens
+    waiting: Waiting
+
+
+def services() -> Services:
+    """The bundle of the application that answers the present request."""
+    return cast(Services, current_app.extensions[NAME])

@@ -1,0 +1,117 @@
+"""The terms of a write: what its query and headers ask for, beside its body (CONTRACT.md §1, §2)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+from flask import request
+from pydantic import BaseModel, ConfigDict, ValidationError
+from werkzeug.http import parse_list_header
+
+from api.body import FieldErrors, field_errors
+from api.reads.pages import Time
+from jobs.kernel.errors import Invalid
+
+MOST_WAIT = 30
+MOST_AHEAD = timedelta(days=30)
+KEY = re.compile(r"[\x20-\x7e]{1,255}")
+M = TypeVar("M", bound=BaseModel)
+WAIT = re.compile(r"wait\s*=\s*\"?([^\";]*)\"?", re.IGNORECASE)
+
+
+class WriteQuery(BaseModel):
+    """What may stand in the query of any write."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    run_at: Time | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """`run_at`: UTC. `if_match`: strong entity tags without quotes, `("*",)` for any. `wait`: seconds, 0 for not."""
+
+    key: str | None = None
+    if_match: tuple[str, ...] | None = None
+    run_at: datetime | None = None
+    wait: int = 0
+
+
+PLAIN = Terms()
+
+
+def of_request() -> tuple[Terms, FieldErrors]:
+    """The terms of the present request, and all that is wrong with them."""
+    headers = request.headers
+    key, tags = headers.get("Idempotency-Key"), headers.get("If-Match")
+    if key is None and tags is None and "Prefer" not in headers and not request.query_string:
+        return PLAIN, []
+    errors: FieldErrors = []
+    if key is not None and not KEY.fullmatch(key):
+        errors.append({"field": "Idempotency-Key", "message": "Should be 1 to 255 printable ASCII characters"})
+    terms = Terms(
+        key=key,
+        if_match=_strong_tags() if tags is not None else None,
+        run_at=_run_at(errors),
+        wait=_wait(errors),
+    )
+    return terms, errors
+
+
+def wait_of_request() -> int:
+    """`Prefer: wait=N`, in seconds; 0 for not. Raises Invalid."""
+    errors: FieldErrors = []
+    seconds = _wait(errors)
+    if errors:
+        raise Invalid(errors=errors)
+    return seconds
+
+
+def query(model: type[M]) -> M:
+    """The present request's query as `model`. Raises Invalid with all that is wrong with it."""
+    value, errors = _query(model)
+    if value is None or errors:
+        raise Invalid(errors=errors)
+    return value
+
+
+def _query(model: type[M]) -> tuple[M | None, FieldErrors]:
+    """The query as `model` reads it, or all that is wrong with it; a parameter given twice is wrong too."""
+    given = request.args.to_dict(flat=False)
+    errors = [{"field": name, "message": "Given more than once"} for name, values in given.items() if len(values) > 1]
+    try:
+        return model.model_validate({name: values[0] for name, values in given.items()}), errors
+    except ValidationError as refused:
+        return None, errors + field_errors(refused)
+
+
+def _run_at(errors: FieldErrors) -> datetime | None:
+    if not request.query_string:
+        return None
+    asked, wrong = _query(WriteQuery)
+    errors.extend(wrong)
+    run_at = asked.run_at if asked else None
+    if run_at is not None and run_at > datetime.now(UTC) + MOST_AHEAD:
+        errors.append({"field": "run_at", "message": f"Should be at most {MOST_AHEAD.days} days ahead"})
+    return run_at
+
+
+def _wait(errors: FieldErrors) -> int:
+    """RFC 7240 §4.3; preferences that are not ours are ignored, as §2 of it asks."""
+    for preference in parse_list_header(request.headers.get("Prefer", "")):
+        if match := WAIT.match(preference):
+            seconds = match[1].strip()
+            if re.fullmatch(r"[0-9]{1,2}", seconds) and int(seconds) <= MOST_WAIT:
+                return int(seconds)
+            errors.append({"field": "Prefer", "message": f"wait should be 0 to {MOST_WAIT} seconds"})
+            return 0
+    return 0
+
+
+def _strong_tags() -> tuple[str, ...]:
+    """The strong tags of If-Match: weak ones never match (RFC 9110 §13.1.1), so that none is left of them."""
+    tags = request.if_match
+    return ("*",) if tags.star_tag else tuple(sorted(tags.as_set()))

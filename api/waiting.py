@@ -1,0 +1,123 @@
+"""Waiting for jobs to be final (`Prefer: wait=N`), without a connection or a thread of Redis for each who waits.
+
+One subscriber in a process listens on one channel of its own; workers tell that channel of each final job that asks
+for it. Under gevent the events and the subscriber are greenlets; under plain threads they work alike.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event, Lock, Thread
+from time import monotonic, sleep
+from uuid import UUID
+
+import structlog
+
+from jobs.kernel import broker
+from jobs.kernel.errors import QueueDown
+from jobs.kernel.ledger import Ledger
+from jobs.kernel.record import JobRecord
+
+LOOK = 1.0
+"""Seconds between looks at the ledger while nothing is heard: a message to a lost subscriber is lost."""
+
+SUBSCRIBE = 0.3
+"""Seconds that the first to wait waits for the subscriber; without it the looks still find the outcome."""
+
+log = structlog.get_logger(__name__)
+
+
+class Waiting:
+    """Those who wait, and the one who listens for them; it starts with the first of them, so after any fork."""
+
+    def __init__(self, redis_url: str, ledger: Ledger) -> None:
+        self._url = redis_url
+        self._ledger = ledger
+        self._lock = Lock()
+        self._waiting: dict[str, list[Event]] = {}
+        self._process = 0
+        self._channel = ""
+        self._subscribed = Event()
+
+    @property
+    def channel(self) -> str:
+        """Where workers tell this process about final jobs; from now on somebody listens there."""
+        with self._lock:
+            if self._process != os.getpid():
+                self._process = os.getpid()
+                self._channel = f"millrace:api:{secrets.token_hex(8)}"
+                self._waiting.clear()
+                self._subscribed = Event()
+                Thread(target=self._listen, args=(self._channel,), name="waiting", daemon=True).start()
+        self._subscribed.wait(SUBSCRIBE)
+        return self._channel
+
+    @contextmanager
+    def expecting(self, job_id: UUID) -> Iterator[Event]:
+        """An event that is set when the job is heard to be final, from before it can be."""
+        key, event = str(job_id), Event()
+        with self._lock:
+            self._waiting.setdefault(key, []).append(event)
+        try:
+            yield event
+        finally:
+            with self._lock:
+                events = self._waiting.get(key, [])
+                events.remove(event)
+                if not events:
+                    self._waiting.pop(key, None)
+
+    def until_final(self, job_id: UUID, event: Event, seconds: float) -> JobRecord | None:
+        """The job, final or as it is after `seconds`. Raises what Ledger.find raises."""
+        deadline = monotonic() + seconds
+        while (left := deadline - monotonic()) > 0:
+            event.wait(min(LOOK, left))
+            event.clear()
+            job = self._ledger.find(job_id)
+            if job is None or job.state.final:
+                return job
+        return self._ledger.find(job_id)
+
+    def watch(self, job_id: UUID, seconds: float) -> JobRecord | None:
+        """The job, waited for: for somebody who did not submit it just now."""
+        channel = self.channel
+        with self.expecting(job_id) as event:
+            try:
+                told = self._ledger.notify_when_final(job_id, channel)
+            except QueueDown:
+                return self._ledger.find(job_id)
+            if not told:
+                return self._ledger.find(job_id)
+            return self.until_final(job_id, event, seconds)
+
+    def _listen(self, channel: str) -> None:
+        while True:
+            try:
+                self._subscribe(channel)
+            except broker.LOST:
+                log.warning("waiting_not_subscribed")
+                sleep(LOOK)
+
+    def _subscribe(self, channel: str) -> None:
+        redis = broker.connect(self._url, timeout=5)
+        try:
+            with redis.pubsub() as pubsub:  # type: ignore[no-untyped-call]
+                pubsub.subscribe(channel)
+                while True:
+                    message = pubsub.get_message(timeout=2)
+                    if message is None:
+                        continue
+                    if message["type"] == "subscribe":
+                        self._subscribed.set()
+                    elif message["type"] == "message":
+                        self._wake(message["data"].decode().partition(" ")[0])
+        finally:
+            redis.close()
+
+    def _wake(self, job_id: str) -> None:
+        with self._lock:
+            for event in self._waiting.get(job_id, ()):
+                event.set()

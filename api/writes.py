@@ -1,0 +1,160 @@
+"""Writes: one view for every command. It validates, authorizes and submits; a worker does the work (CONTRACT.md §2)."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from uuid import UUID
+
+from flask import Flask, Response, g
+from sqlalchemy import Select, bindparam, select
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from structlog.contextvars import bind_contextvars
+
+from api import body, terms
+from api.access import View, guard, id_of, known_caller
+from api.jobs import REPLAYED, present
+from api.services import services
+from api.terms import Terms
+from api.tokens import Caller
+from jobs.kernel import registry
+from jobs.kernel.command import Command, Route
+from jobs.kernel.errors import Invalid, NotFound, RateLimited, Rejected
+from jobs.kernel.outcome import State
+from jobs.kernel.record import JobRecord
+from jobs.kernel.submit import Accepted, Submission, fingerprint, keyed_id, new_id
+
+
+def register(app: Flask) -> None:
+    """A route for every declared command that has one."""
+    for command in registry.every():
+        if command.route is not None:
+            rule = command.route.path.replace("{id}", "<id>")
+            app.add_url_rule(rule, command.kind, _view(command, command.route), methods=[command.route.method])
+
+
+def _view(command: type[Command], route: Route) -> View:
+    owners = _lookup(command)
+
+    @guard(command.policy.access)
+    def write(id: str | None = None) -> Response:  # noqa: A002 - the route's own name for it
+        who, target = known_caller(), id_of(id) if id is not None else None
+        try:
+            asked, value = _validated(command)
+            submission = _submission(who, value, route, target, asked)
+            if earlier := _earlier(submission, asked, who, owners):
+                return _replay(earlier, asked)
+        except RateLimited:
+            raise
+        except Rejected:
+            services().limits.count_refused(who and who.id)
+            raise
+        return _submit(submission, asked)
+
+    return write
+
+
+def _validated(command: type[Command]) -> tuple[Terms, Command]:
+    """Everything the request says, or all that is wrong with it at once."""
+    raw = body.read(command)
+    value, wrong = body.parse(command, raw)
+    asked, also_wrong = terms.of_request()
+    if value is None or wrong or also_wrong:
+        raise Invalid(errors=wrong + also_wrong)
+    return asked, value
+
+
+def _submission(who: Caller | None, value: Command, route: Route, target: UUID | None, asked: Terms) -> Submission:
+    user = who.id if who else None
+    job_id, mark = new_id(), None
+    if asked.key is not None and user is not None:
+        job_id = keyed_id(services().settings.secret_key, user, asked.key)
+        place = f"{route.method} {route.path.replace('{id}', str(target))}"
+        mark = fingerprint(place, value.model_dump(mode="json", exclude_unset=True), asked.run_at, asked.if_match)
+    return Submission(
+        id=job_id,
+        command=value,
+        owner=user,
+        target=target,
+        if_match=asked.if_match,
+        run_at=asked.run_at,
+        fingerprint=mark,
+        request_id=g.request_id,
+        notify=services().waiting.channel if asked.wait else None,
+    )
+
+
+def _earlier(
+    submission: Submission, asked: Terms, who: Caller | None, owner_of: Select[UUID] | None
+) -> JobRecord | None:
+    """The job that an earlier request with this key has left a receipt of. Raises NotFound for a target that is not
+    there for the caller, and DatabaseDown where that cannot be told.
+
+    A target is looked for first: where it is gone by the very job that is asked for again, its receipt is there."""
+    there = owner_of is None or _has(submission.target, owner_of, who)
+    earlier = None
+    if submission.fingerprint is not None:
+        try:
+            earlier = services().ledger.receipt(submission.id)
+        except (DBAPIError, PoolTimeout):
+            if owner_of is not None:
+                raise
+            # a create goes on without the look: the worker finds the receipt, and nothing takes effect twice
+    if earlier is not None and earlier.fingerprint != submission.fingerprint:
+        raise Invalid("This Idempotency-Key was used for another request.", code="idempotency_key_reused")
+    if earlier is None and not there:
+        raise NotFound
+    return earlier
+
+
+def _lookup(command: type[Command]) -> Select[UUID] | None:
+    if command.target is None:
+        return None
+    return select(command.target.owner_id).where(command.target.id == bindparam("id"))
+
+
+def _has(target: UUID | None, owner_of: Select[UUID], who: Caller | None) -> bool:
+    with services().sessions() as session:
+        owner = session.execute(owner_of, {"id": target}).scalar_one_or_none()
+    return owner is not None and who is not None and who.sees(owner)
+
+
+def _submit(submission: Submission, asked: Terms) -> Response:
+    """Queue it, wait if that was asked for, and answer."""
+    own = services()
+    g.job_id = str(submission.id)
+    bind_contextvars(job_id=g.job_id)
+    limit = own.limits.of_write(submission.owner) if submission.owner else None
+    with ExitStack() as stack:
+        event = stack.enter_context(own.waiting.expecting(submission.id)) if asked.wait else None
+        accepted = own.submitter.submit(submission, limit)
+        g.limit_state = accepted.limit
+        if not accepted.fresh:
+            return _replay(own.ledger.find(submission.id) or _fresh(submission, accepted), asked)
+        job = _fresh(submission, accepted)
+        if event is not None:
+            job = own.waiting.until_final(submission.id, event, asked.wait) or job
+    return present(job, otherwise=202, waited=asked.wait)
+
+
+def _replay(job: JobRecord, asked: Terms) -> Response:
+    """The job as it now is, to somebody who asks for it again."""
+    g.job_id = str(job.id)
+    if asked.wait and not job.state.final:
+        job = services().waiting.watch(job.id, asked.wait) or job
+    return present(job, otherwise=202, waited=asked.wait, headers=REPLAYED)
+
+
+def _fresh(submission: Submission, accepted: Accepted) -> JobRecord:
+    """What is known of a job that was submitted just now, without asking Redis again."""
+    command = submission.command
+    route = command.route
+    return JobRecord(
+        id=submission.id,
+        kind=command.kind,
+        owner=submission.owner,
+        state=accepted.state,
+        submitted_at=accepted.submitted_at,
+        run_at=submission.run_at if accepted.state is State.SCHEDULED else None,
+        resource=route.resource(submission.id, submission.target, creates=command.creates) if route else None,
+    )
