@@ -12,13 +12,13 @@ from typing import Any
 from alembic import context
 from alembic.runtime.migration import MigrationContext, MigrationInfo
 from sqlalchemy import create_engine, text
-from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateTable
 
 from config import Settings
 from models import Base
-from models.migrate import DRIVER, LOCK, LOCK_TIMEOUT_MS, migration_log
+from models.migrate import LOCK, LOCK_TIMEOUT_MS, migration_log
+from models.session import psycopg2_url
 
 
 def record(ctx: MigrationContext, step: MigrationInfo, heads: Collection[Any], run_args: Mapping[str, Any]) -> None:  # noqa: ARG001
@@ -55,7 +55,7 @@ def configure(**how: Any) -> None:
 def run_online() -> None:
     """Migrate, one process at a time: whoever comes second waits, and then finds nothing left to do."""
     engine = create_engine(
-        make_url(database_url()).set(drivername=DRIVER),
+        psycopg2_url(database_url()),
         poolclass=NullPool,
         connect_args={
             "connect_timeout": 5,

@@ -12,7 +12,6 @@ from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, Identity, 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-DRIVER = "postgresql+psycopg2"
 LOCK = 7_202_011  # any number, as long as nothing else of ours locks it
 LOCK_TIMEOUT_MS = 5_000
 UNDEFINED_TABLE = "42P01"  # https://www.postgresql.org/docs/18/errcodes-appendix.html

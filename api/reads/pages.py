@@ -30,7 +30,7 @@ def _rfc3339(value: object) -> object:
     # a plus sign that was not percent-encoded arrives as a space, which RFC 3339 has no other use for
     text = re.sub(r" (?=\d\d:\d\d$)", "+", value) if isinstance(value, str) else ""
     if not RFC3339.fullmatch(text):
-        raise ValueError("not an RFC 3339 time with an offset, like 2026-01-31T09:30:00Z")
+        raise ValueError("should be an RFC 3339 time with an offset, like 2026-01-31T09:30:00Z")
     return text
 
 
@@ -38,7 +38,7 @@ def _utc(value: datetime) -> datetime:
     try:
         return value.astimezone(UTC)
     except OverflowError:
-        raise ValueError("lies outside the years 1 to 9999") from None
+        raise ValueError("should lie within the years 1 to 9999") from None
 
 
 Time = Annotated[
@@ -120,5 +120,5 @@ def _mac(query: ListQuery, body: bytes, secret: str) -> bytes:
 
 
 def _not_ours() -> Invalid:
-    message = "is not a cursor of this list with these filters and this sort"
+    message = "Should be a cursor of this list, with the same filters and sort"
     return Invalid(errors=[{"field": "cursor", "message": message}])

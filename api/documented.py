@@ -1,0 +1,71 @@
+"""What a hand-written route says of itself, beside the code that answers it; `api.openapi` makes an operation of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+View = TypeVar("View", bound=Callable[..., Any])
+ATTRIBUTE = "__documented__"
+
+
+@dataclass(frozen=True, slots=True)
+class Documented:
+    """One operation. `responses`: by status, the model of the body, or the media type of one that is not JSON, or None
+    for none. `problems`: statuses answered with a problem. `conditional`: it has an ETag and knows If-None-Match."""
+
+    summary: str
+    description: str = ""
+    tag: str = ""
+    query: type[BaseModel] | None = None
+    body: type[BaseModel] | None = None
+    responses: Mapping[int, type[BaseModel] | str | None] = field(default_factory=dict)
+    problems: tuple[int, ...] = ()
+    conditional: bool = False
+    waits: bool = False
+
+
+def documented(
+    summary: str,
+    *,
+    response: type[BaseModel] | str | None,
+    status: int = 200,
+    others: Mapping[int, type[BaseModel] | str | None] | None = None,
+    description: str = "",
+    tag: str = "",
+    query: type[BaseModel] | None = None,
+    body: type[BaseModel] | None = None,
+    problems: tuple[int, ...] = (),
+    conditional: bool = False,
+    waits: bool = False,
+) -> Callable[[View], View]:
+    """Say what a route does: `response` is what it answers with `status`; `others`, what it may answer instead.
+
+    Of `problems` only those that the rest does not imply need naming. `waits`: it honours `Prefer: wait`.
+    """
+
+    def decorate(view: View) -> View:
+        operation = Documented(
+            summary=summary,
+            description=description,
+            tag=tag,
+            query=query,
+            body=body,
+            responses={status: response, **(others or {})},
+            problems=problems,
+            conditional=conditional,
+            waits=waits,
+        )
+        setattr(view, ATTRIBUTE, operation)
+        return view
+
+    return decorate
+
+
+def of(view: Callable[..., Any]) -> Documented | None:
+    """What a view says of itself; None when it says nothing. Decorators that keep `__dict__` keep it."""
+    found: Documented | None = getattr(view, ATTRIBUTE, None)
+    return found

@@ -1,0 +1,104 @@
+"""Whether the process lives, and whether the service can do its work (CONTRACT.md §9). Neither is counted or private."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from flask import Flask
+from redis import Redis
+from sqlalchemy.exc import SQLAlchemyError
+
+from api.documented import documented
+from api.schemas import Health, Readiness
+from api.services import services
+from jobs.kernel import broker, registry
+from models import migrate
+from models.session import Sessions
+
+ALIVE_WITHIN = timedelta(seconds=30)
+SCHEDULER_LOCK = "rq:scheduler:scheduler_lock"
+
+Check = tuple[str, bool, str]
+"""What was looked at, whether it is as it should be, and a sentence about it."""
+
+
+def register(app: Flask) -> None:
+    app.add_url_rule("/healthz", "health.alive", alive, methods=["GET"])
+    app.add_url_rule("/readyz", "health.ready", ready, methods=["GET"])
+
+
+@documented("Whether this process answers", response=Health, tag="service")
+def alive() -> dict[str, Any]:
+    """Looks at nothing else: a process that cannot reach its stores need not be restarted for it."""
+    return {"status": "ok"}
+
+
+@documented(
+    "Whether the service can do its work",
+    description="503 only when this process can neither accept writes nor read; `degraded` says what else is wrong.",
+    response=Readiness,
+    others={503: Readiness},
+    tag="service",
+)
+def ready() -> tuple[dict[str, Any], int]:
+    """What writes and reads depend on."""
+    bundle = services()
+    checks = [*_database(bundle.sessions), *_queue(bundle.redis)]
+    good = {name: ok for name, ok, _ in checks}
+    useless = not good["database"] and not good["redis"]
+    status = "unavailable" if useless else "ok" if all(good.values()) else "degraded"
+    shown = {name: {"ok": ok, "detail": detail} for name, ok, detail in checks}
+    return {"status": status, "checks": shown}, 503 if useless else 200
+
+
+def _database(sessions: Sessions) -> Iterator[Check]:
+    """PostgreSQL answers, and has the schema this code was written for."""
+    head = migrate.head()
+    try:
+        with sessions() as session:
+            applied = migrate.applied(session)
+    except SQLAlchemyError as away:
+        missing = migrate.is_missing(away)
+        yield "database", missing, "answers" if missing else "does not answer"
+        yield "migrations", False, "none was applied yet" if missing else "not known while the database is away"
+        return
+    yield "database", True, "answers"
+    yield "migrations", applied == head, "at head" if applied == head else f"at {applied}, and the code expects {head}"
+
+
+def _queue(redis: Redis) -> Iterator[Check]:
+    """Redis answers, every queue that a kind uses has a live worker, and a scheduler acts."""
+    queues = sorted({kind.policy.queue for kind in registry.every()})
+    try:
+        beats = _heartbeats(redis, queues)
+        scheduling = bool(redis.exists(SCHEDULER_LOCK))
+    except (*broker.LOST, broker.ResponseError):
+        yield "redis", False, "does not answer"
+        for name in [*(f"workers.{queue}" for queue in queues), "scheduler"]:
+            yield name, False, "not known while Redis is away"
+        return
+    yield "redis", True, "answers"
+    oldest = datetime.now(UTC) - ALIVE_WITHIN
+    for queue, times in beats.items():
+        alive = sum(time > oldest for time in times)
+        yield f"workers.{queue}", alive > 0, f"{alive} alive" if alive else "none alive: jobs wait"
+    yield "scheduler", scheduling, "alive" if scheduling else "none alive: scheduled jobs wait"
+
+
+def _heartbeats(redis: Redis, queues: list[str]) -> dict[str, list[datetime]]:
+    """When the workers of each queue were last heard of, by RQ's own registration."""
+    members = redis.pipeline(transaction=False)
+    for queue in queues:
+        members.smembers(f"rq:workers:{queue}")
+    registered = dict(zip(queues, members.execute(), strict=True))
+    workers = sorted({key for found in registered.values() for key in found})
+    hashes = redis.pipeline(transaction=False)
+    for key in workers:
+        hashes.hmget(key, "last_heartbeat", "death")
+    heard = {}
+    for key, (beat, death) in zip(workers, hashes.execute() if workers else [], strict=True):
+        if beat and not death:
+            heard[key] = datetime.fromisoformat(beat.decode())
+    return {queue: [heard[key] for key in found if key in heard] for queue, found in registered.items()}

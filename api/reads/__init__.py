@@ -1,0 +1,14 @@
+"""Reads: written by hand, one SQL statement each, shown by models.views."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+
+def register(app: Flask) -> None:
+    """Add the routes that read."""
+    # here, because what reads parse their query with stands on api.reads.pages itself
+    from api.reads import orders, services
+
+    orders.register(app)
+    services.register(app)

@@ -1,0 +1,19 @@
+"""Conditional reads: what the client already has is not sent again (RFC 9110 §13.1.2)."""
+
+from __future__ import annotations
+
+from flask import Response, request
+
+
+def tagged(body: bytes, tag: str) -> Response:
+    """The answer with a JSON body and its strong entity tag; 304 when `If-None-Match` names it or is `*`.
+
+    tag: without quotes. The comparison is the weak one, as the RFC asks for If-None-Match.
+    """
+    if request.if_none_match.contains_weak(tag):
+        response = Response(status=304)
+        del response.headers["Content-Type"]
+    else:
+        response = Response(body, content_type="application/json")
+    response.set_etag(tag)
+    return response

@@ -1,0 +1,43 @@
+"""The catalogue of services that an order can ask for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from flask import Flask, Response
+from sqlalchemy import select
+
+from api import terms
+from api.access import reads
+from api.documented import documented
+from api.reads.pages import ListQuery, page, position
+from api.schemas import ServicePage
+from api.services import services
+from models import Service
+
+
+class ServiceQuery(ListQuery):
+    """What the catalogue can be asked."""
+
+
+def register(app: Flask) -> None:
+    app.add_url_rule("/v1/services", "services.list", many, methods=["GET"])
+
+
+@reads()
+@documented("List services", description="By code.", response=ServicePage, query=ServiceQuery)
+def many() -> Response:
+    """One page of the catalogue."""
+    query, secret = terms.query(ServiceQuery), services().settings.secret_key
+    statement = select(Service).order_by(Service.code).limit(query.limit + 1)
+    if after := position(query, secret):
+        statement = statement.where(Service.code > after[0])
+    with services().sessions() as session:
+        rows = session.scalars(statement).all()
+    shown = page(rows, query, secret, show=_view, place=lambda row: [row.code])
+    return Response(orjson.dumps(shown), content_type="application/json")
+
+
+def _view(row: Service) -> dict[str, Any]:
+    return {"code": row.code, "name": row.name}

@@ -1,0 +1,145 @@
+"""What answers look like: the shapes of models.views and of problems, for the OpenAPI document and its tests."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Generic, Literal, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from jobs.kernel.outcome import State
+
+Item = TypeVar("Item")
+Money = Annotated[str, Field(pattern=r"^\d+\.\d{2}$", description="a decimal with two places", examples=["100.00"])]
+
+
+class Shape(BaseModel):
+    """One JSON object of an answer; it has these members and no others."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Meta(Shape):
+    """Where a page stands in its list."""
+
+    limit: int = Field(ge=1, le=100)
+    next_cursor: str | None = Field(description="give it as `cursor` for the next page; null on the last one")
+
+
+class Page(Shape, Generic[Item]):
+    """One page of a list."""
+
+    data: list[Item]
+    meta: Meta
+
+
+class FieldError(Shape):
+    """What is wrong with one field."""
+
+    field: str
+    message: str
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457). Some carry members of their own, as `allowed_at` and `retry_after`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(examples=["urn:millrace:problem:not_found"])
+    title: str = Field(examples=["Not Found"])
+    status: int = Field(examples=[404])
+    detail: str = Field(examples=["There is no such resource."])
+    code: str = Field(pattern=r"^[a-z0-9_]+$", description="stable; meant for programs", examples=["not_found"])
+    request_id: str | None = Field(None, examples=["6f1c1a52c1f84f0c9c0e"])
+    errors: list[FieldError] | None = None
+
+
+class Progress(Shape):
+    """How far a job with many items has come."""
+
+    done: int
+    total: int
+
+
+class Links(Shape):
+    """Where to go on from a job."""
+
+    self: str
+    events: str
+    resource: str | None = Field(description="404 until a job that creates it has succeeded")
+
+
+class JobSummary(Shape):
+    """A job as lists show it."""
+
+    id: UUID
+    kind: str = Field(examples=["orders.place"])
+    status: State
+    submitted_at: datetime
+    run_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    attempts: int
+    progress: Progress | None
+    error: Problem | None
+    links: Links
+
+
+class Job(JobSummary):
+    """A write on its way, and in the end its outcome."""
+
+    result: Any = Field(description="once it has succeeded: the resource as a GET shows it")
+
+
+class Order(Shape):
+    """An order. Its id is that of the job that placed it."""
+
+    id: UUID
+    user_id: UUID
+    customer_id: str = Field(examples=["customer-42"])
+    services: list[str] = Field(examples=[["123", "456"]])
+    total_fee: Money
+    scheduled_for: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    version: int = Field(ge=1, description="also in the `ETag`")
+
+
+class Service(Shape):
+    """One entry of the catalogue of services."""
+
+    code: str = Field(examples=["123"])
+    name: str = Field(examples=["Inspection"])
+
+
+class Check(Shape):
+    """One thing that readiness looks at."""
+
+    ok: bool
+    detail: str
+
+
+class Health(Shape):
+    """The process answers."""
+
+    status: Literal["ok"]
+
+
+class Readiness(Shape):
+    """Whether the service can do its work, and if not, why."""
+
+    status: Literal["ok", "degraded", "unavailable"]
+    checks: dict[str, Check]
+
+
+class OrderPage(Page[Order]):
+    """One page of orders."""
+
+
+class ServicePage(Page[Service]):
+    """One page of the catalogue of services."""
+
+
+class JobPage(Page[JobSummary]):
+    """One page of jobs."""
