@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 
 BACK_OFF = (0.0, 0.5, 1.0, 2.0, 5.0)
@@ -81,12 +82,13 @@ class _Child:
             return 1
 
 
-def stop_with_parent(stop: object) -> None:
+def stop_with_parent(stop: Callable[[], None]) -> None:
     """In a child: call `stop` when the supervisor is gone, which ends standard input."""
 
     def wait() -> None:
-        sys.stdin.buffer.read()
-        stop()  # type: ignore[operator]
+        while os.read(sys.stdin.fileno(), 1):
+            pass
+        stop()
 
     threading.Thread(target=wait, daemon=True, name="parent").start()
 
