@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypedDict
 
+from local.people import Credentials, new_people
 from local.processes import StartError, port_is_free, write_private
-from local.seed import Credentials, new_people
 
 FIRST_PORT = 8000
 MARK = "MILLRACE_STACK"

@@ -13,8 +13,8 @@ from typing import TypedDict
 
 import psutil
 
+from local.people import Credentials
 from local.processes import make_passable, same_process, write_private
-from local.seed import Credentials
 
 
 class Busy(Exception):

@@ -1,32 +1,15 @@
-"""The people of local mode: an administrator and two users, with passwords that only this checkout knows."""
+"""Puts the people of local mode into the database."""
 
 from __future__ import annotations
 
-import secrets
-from typing import TypedDict
-
 from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
-from sqlalchemy import create_engine, func, make_url, select
+from sqlalchemy import create_engine, func, select
 from sqlalchemy.orm import Session
 
-from models.migrate import DRIVER
+from local.people import Credentials
+from models.session import psycopg2_url
 from models.user import User
-
-PEOPLE = {"admin@example.com": "admin", "user@example.com": "user", "other@example.com": "user"}
-
-
-class Credentials(TypedDict):
-    """How one of them signs in."""
-
-    email: str
-    password: str
-    role: str
-
-
-def new_people() -> list[Credentials]:
-    """Everybody, with fresh passwords that keep the rules of CONTRACT.md §3."""
-    return [Credentials(email=email, password=_password(), role=role) for email, role in PEOPLE.items()]
 
 
 def seed(database_url: str, people: list[Credentials], *, ours: bool) -> list[str]:
@@ -34,7 +17,7 @@ def seed(database_url: str, people: list[Credentials], *, ours: bool) -> list[st
 
     ours: the database belongs to this checkout alone, so a password that differs is set anew.
     """
-    engine = create_engine(make_url(database_url).set(drivername=DRIVER))
+    engine = create_engine(psycopg2_url(database_url))
     hasher = PasswordHasher()
     strangers = []
     with Session(engine) as session, session.begin():
@@ -57,8 +40,3 @@ def _matches(hasher: PasswordHasher, hashed: str, password: str) -> bool:
         return hasher.verify(hashed, password)
     except VerificationError:
         return False
-
-
-def _password() -> str:
-    """22 random characters, and one of each sort that the rules ask for; none that a shell would read."""
-    return f"{secrets.token_urlsafe(16)}_aA1"

@@ -15,11 +15,11 @@ import psutil
 import requests
 
 from local.environment import MARK, choose_port, compose, load_secrets, worker_processes
+from local.people import Credentials
 from local.postgres import READER, Postgres
 from local.processes import StartError, end, find, tail
 from local.record import Description, Entry, Listed, Record
 from local.redis import Redis
-from local.seed import seed
 
 READY_WITHIN = 60
 OK_WITHIN = 15
@@ -59,9 +59,7 @@ class Supervisor:
         known, _ = load_secrets(self.record.folder)
         environment = compose(self._given, known, port) | self._start_servers()
         self._release(commands.pop("release"), environment)
-        strangers = seed(environment["DATABASE_URL"], known["users"], ours=self._postgres is not None)
-        for email in strangers:
-            self._say(f"{email} exists in that database, with a password not known here.")
+        self._seed(environment["DATABASE_URL"], known["users"])
         commands["worker"] += f" --processes {workers}"
         for name, command in commands.items():
             self._spawn(name, command, environment)
@@ -145,6 +143,12 @@ class Supervisor:
         if done.returncode:
             log_file = self._log("release")
             raise StartError(f"The release command failed; the end of {log_file}:\n{tail(log_file)}")
+
+    def _seed(self, database_url: str, people: list[Credentials]) -> None:
+        from local.seed import seed  # here, so that a stack can be stopped whatever the models are like
+
+        for email in seed(database_url, people, ours=self._postgres is not None):
+            self._say(f"{email} exists in that database, with a password not known here.")
 
     def _spawn(self, name: str, command: str, environment: dict[str, str]) -> None:
         with self._open_log(name) as log:
