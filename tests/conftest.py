@@ -1,0 +1,134 @@
+"""What every test can ask for: real PostgreSQL and Redis of its own, people, and the road a job takes."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import psycopg2
+import pytest
+from argon2 import PasswordHasher
+
+import jobs
+from config import Settings
+from jobs.kernel import broker
+from local.postgres import READER, Postgres
+from local.redis import Redis
+from models import migrate, roles
+from tests.road import Road
+
+PASSWORD = "Correct-horse1"
+NO_LIMITS = {"rate_limit_user": "", "rate_limit_login_address": "", "rate_limit_login_account": ""}
+TEMPLATE = "template_millrace"
+
+jobs.load()
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody who is in the users table."""
+
+    id: UUID
+    email: str
+    role: str
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A server with a migrated template database; not durable, because no test of it asks for that."""
+    server = Postgres(tmp_path_factory.mktemp("postgres"), options={"fsync": "off"})
+    server.start()
+    url = server.create_database(TEMPLATE)
+    migrate.migrate(url)
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    server = Redis(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="session")
+def base_settings(postgres: Postgres, redis_server: Redis) -> Settings:
+    """Settings of a database cloned from the template, with a read-only role; limits are off."""
+    return settings_for(postgres, redis_server, "suite")
+
+
+def settings_for(postgres: Postgres, redis_server: Redis, database: str) -> Settings:
+    url = postgres.create_database(database, TEMPLATE)
+    read_url = postgres.url(database, READER)
+    roles.sync(url, read_url)
+    return Settings(
+        environment="production",
+        database_url=url,
+        read_database_url=read_url,
+        redis_url=redis_server.url,
+        secret_key=secrets.token_urlsafe(32),
+        jwt_secret_key=secrets.token_urlsafe(32),
+        **NO_LIMITS,
+    )
+
+
+@pytest.fixture(scope="session")
+def people(base_settings: Settings) -> dict[str, Person]:
+    """`admin`, `user` and `other`; their password is PASSWORD."""
+    return add_people(base_settings)
+
+
+def add_people(settings: Settings) -> dict[str, Person]:
+    hashed = PasswordHasher().hash(PASSWORD)
+    found = {}
+    connection = psycopg2.connect(settings.database_url)
+    with connection, connection.cursor() as cursor:
+        for name, role in (("admin", "admin"), ("user", "user"), ("other", "user")):
+            cursor.execute(
+                "INSERT INTO users (email, name, password_hash, role) VALUES (%s, %s, %s, %s) RETURNING id::text",
+                [f"{name}@example.com", name, hashed, role],
+            )
+            (user_id,) = cursor.fetchone() or ("",)
+            found[name] = Person(UUID(user_id), f"{name}@example.com", role)
+    connection.close()
+    return found
+
+
+@pytest.fixture
+def execute(base_settings: Settings) -> Iterator[Callable[..., list[tuple[Any, ...]]]]:
+    """Run SQL as the owner of the tables; returns the rows."""
+    connection = psycopg2.connect(base_settings.database_url)
+    connection.autocommit = True
+
+    def run(statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        with connection.cursor() as cursor:
+            cursor.execute(statement, values)
+            return cursor.fetchall() if cursor.description else []
+
+    yield run
+    connection.close()
+
+
+@pytest.fixture
+def settings(base_settings: Settings, people: dict[str, Person], execute: Callable[..., Any]) -> Settings:
+    """Settings for one test, whose Redis and tables are empty."""
+    redis = broker.connect(base_settings.redis_url, timeout=5)
+    redis.flushall()
+    redis.close()
+    execute("TRUNCATE orders, order_scopes, receipts")
+    execute(
+        "UPDATE users SET role = split_part(replace(email, 'other', 'user'), '@', 1), disabled_at = NULL, deleted_at = NULL"
+    )
+    return base_settings
+
+
+@pytest.fixture
+def road(settings: Settings, people: dict[str, Person]) -> Iterator[Road]:
+    """Submit, and have the work done in this process by the real executor."""
+    made = Road(settings, people["user"].id)
+    yield made
+    made.close()

@@ -1,0 +1,118 @@
+"""The road of a write in one process: the real submit, leases, executor and ledger, driven step by step."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+from redis import Redis
+
+from config import Settings
+from jobs.kernel import broker, registry
+from jobs.kernel.ledger import Ledger
+from jobs.kernel.outcome import State
+from jobs.kernel.policy import QUEUES
+from jobs.kernel.submit import Submission, Submitter, new_id
+from models.session import Sessions, writer
+from workers.executor import Executor
+from workers.leases import Delivery, Leases
+from workers.scheduler import DueScheduler
+from workers.settle import Settlement
+
+
+@dataclass
+class Road:
+    """A submitter, one worker and a scheduler that do nothing by themselves."""
+
+    settings: Settings
+    owner: UUID
+    redis: Redis = field(init=False)
+    sessions: Sessions = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.redis = broker.connect(self.settings.redis_url, timeout=5)
+        self.sessions = writer(self.settings.database_url, lease_seconds=self.settings.lease_seconds)
+        self.submitter = Submitter(self.redis, self.settings)
+        self.ledger = Ledger(self.redis, self.sessions)
+        self.leases = self.worker()
+        self.executor = Executor(self.sessions, self.settings)
+        self.scheduler = DueScheduler(self.redis)
+
+    def with_settings(self, **changes: Any) -> Road:
+        """The same, under other settings."""
+        return Road(self.settings.model_copy(update=changes), self.owner)
+
+    def worker(self) -> Leases:
+        """Another worker's view of the queues."""
+        return Leases(self.redis, self.settings, f"test-{secrets.token_hex(4)}")
+
+    def submit(self, kind: str, body: dict[str, Any] | None = None, **more: Any) -> UUID:
+        """Submit a command of a kind; `more`: members of Submission."""
+        declared = registry.find(kind)
+        assert declared is not None
+        command = declared.model_validate_json(orjson.dumps(body or {}))
+        given = {"id": new_id(), "owner": self.owner} | more
+        return self.submitter.submit(Submission(command=command, **given)).id
+
+    def order(self, customer: str, **more: Any) -> UUID:
+        """Submit one order."""
+        body = {"services": ["123"], "total_fee": "100.00", "customer_id": customer} | more.pop("body", {})
+        return self.submit("orders.place", body, **more)
+
+    def reserve(self, most: int = 100) -> list[Delivery]:
+        return self.leases.reserve(list(QUEUES), most)
+
+    def execute(self, deliveries: Sequence[Delivery]) -> list[Settlement]:
+        return self.executor.run(deliveries)
+
+    def work(self, most: int = 100) -> int:
+        """Do everything that is queued, in batches of `most`; returns how many executions that took."""
+        done = 0
+        while deliveries := self.reserve(most):
+            self.leases.settle(self.execute(deliveries))
+            done += len(deliveries)
+        return done
+
+    def job(self, job_id: UUID) -> dict[str, Any]:
+        """The job as a client sees it."""
+        record = self.ledger.find(job_id)
+        assert record is not None, f"no job {job_id}"
+        return record.view()
+
+    def status(self, job_id: UUID) -> State:
+        return State(self.job(job_id)["status"])
+
+    def code(self, job_id: UUID) -> str | None:
+        """The code of the job's error."""
+        error = self.job(job_id)["error"]
+        return error and error["code"]
+
+    def make_due(self, job_id: UUID, at: datetime | None = None) -> None:
+        """Let a scheduled job's time come now, and promote it."""
+        self.redis.zadd("rq:scheduler:scheduled_jobs", {str(job_id): at.timestamp() if at else 0}, xx=True)
+        self.scheduler.enqueue_jobs()
+
+    def expire_leases(self) -> None:
+        """Let every lease run out now, as if the worker had died a lease ago; and have them reaped."""
+        self.leases.reap(gap=False)  # the first call only notes which Redis this is
+        for queue in QUEUES:
+            for member in self.redis.zrange(f"millrace:leases:{queue}", 0, -1):
+                self.redis.zadd(f"millrace:leases:{queue}", {member: float(self.redis.time()[0] * 1000 - 1)})
+        self.redis.hset("millrace:reaper", mapping={"grace_until": 0, "gap_end": 0})
+        self.leases.reap(gap=False)
+
+    def rows(self, statement: str) -> list[Any]:
+        """Rows of a query, in a transaction of its own."""
+        from sqlalchemy import text
+
+        with self.sessions() as session:
+            return list(session.execute(text(statement)))
+
+    def close(self) -> None:
+        self.sessions.kw["bind"].dispose()
+        self.redis.close()
