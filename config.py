@@ -26,7 +26,9 @@ class Settings(BaseSettings):
     database_url: str = Field(
         "postgresql://millrace@127.0.0.1:5432/millrace", description="what workers and migrations write with"
     )
-    read_database_url: str = Field("", description="what the API reads with; empty: DATABASE_URL, in read-only sessions")
+    read_database_url: str = Field(
+        "", description="what the API reads with; empty: DATABASE_URL, in read-only sessions"
+    )
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="broker, counters and leases; appendfsync always")
     port: int = Field(8000, ge=1, le=65535, description="where the web process listens")
     public_base_url: str = Field("http://127.0.0.1:8000", description="how the outside reaches this service")

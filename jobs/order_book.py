@@ -97,7 +97,9 @@ class OrderBook:
         scopes = {self._scope(owner, customer)} | ({self._scope(entry.owner_id, entry.customer_id)} if entry else set())
         if later := self._too_soon(job, scopes):
             return later
-        entry = self._amend(entry, job, values) if entry else self._place(job, owner, values | {"customer_id": customer})
+        entry = (
+            self._amend(entry, job, values) if entry else self._place(job, owner, values | {"customer_id": customer})
+        )
         return succeeded(views.order(entry))
 
     def _target(self, job: Job[Any]) -> Entry:
@@ -287,7 +289,9 @@ NEIGHBOURS = text(
     """
 )
 NEIGHBOURS_EVERYWHERE = text(f"SELECT {NAMES} FROM orders WHERE updated_at >= :since AND :pairs IS NOT NULL")
-INSERT = text(f"INSERT INTO orders ({NAMES}) SELECT {NAMES} FROM json_to_recordset(CAST(:rows AS json)) AS new({TYPED})")
+INSERT = text(
+    f"INSERT INTO orders ({NAMES}) SELECT {NAMES} FROM json_to_recordset(CAST(:rows AS json)) AS new({TYPED})"
+)
 UPDATE = text(
     f"""
     UPDATE orders SET

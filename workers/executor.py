@@ -102,7 +102,7 @@ class Executor:
         open_works = [(*_together(work.command), work) for work in works if work.outcome is None and work.command]
         for _, group in groupby(sorted(open_works, key=itemgetter(0)), key=itemgetter(0)):
             members = list(group)
-            command, jobs = members[0][1], [work.job for _, _, work in members]
+            command, jobs = members[0][1], [work.job for _, _, work in members if work.job]
             outcomes = command.handle_many(ctx, jobs) if handles_many(command) else [_one(ctx, job) for job in jobs]
             for (_, _, work), outcome in zip(members, outcomes, strict=True):
                 work.outcome = outcome

@@ -19,5 +19,7 @@ def database_gone(error: BaseException) -> bool:
     if not isinstance(error, DBAPIError):
         return False
     code = getattr(error.orig, "pgcode", None)
-    lost = error.connection_invalidated or (code is None and type(error).__name__ in ("OperationalError", "InterfaceError"))
+    lost = error.connection_invalidated or (
+        code is None and type(error).__name__ in ("OperationalError", "InterfaceError")
+    )
     return lost or (code or "").startswith(GONE_CLASSES)

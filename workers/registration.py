@@ -33,9 +33,9 @@ class Registration:
         if self._redis.exists(self._worker.key):
             self._worker.heartbeat()
         else:
-            self._worker.register_birth()
+            self._worker.register_birth()  # type: ignore[no-untyped-call]
 
     def sign_off(self) -> None:
         """Leave the registry."""
         if self._worker is not None:
-            self._worker.register_death()
+            self._worker.register_death()  # type: ignore[no-untyped-call]

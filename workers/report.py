@@ -20,7 +20,13 @@ from workers.settle import Final, Settlement
 def report(deliveries: Sequence[Delivery], settlements: Sequence[Settlement], worker: str, seconds: float) -> None:
     """Say how each job of a batch ended. `seconds`: what the whole batch took."""
     by_id = {delivery.id: delivery for delivery in deliveries}
-    common = {"event": "job", "level": "info", "worker": worker, "batch": len(deliveries), "ms": round(seconds * 1000, 2)}
+    common = {
+        "event": "job",
+        "level": "info",
+        "worker": worker,
+        "batch": len(deliveries),
+        "ms": round(seconds * 1000, 2),
+    }
     events = [common | _one(by_id[settlement.lease.id], settlement) for settlement in settlements]
     if structlog.get_config()["processors"][-1:] and not _as_json():
         for event in events:

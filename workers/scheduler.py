@@ -45,11 +45,11 @@ class JsonQueue(Queue):
 
     job_class = JsonJob
 
-    def __init__(self, *arguments: Any, serializer: Any = None, **named: Any) -> None:
-        super().__init__(*arguments, serializer=serializer or JSONSerializer, **named)
+    def __init__(self, name: str = "default", **named: Any) -> None:
+        super().__init__(name, **({"serializer": JSONSerializer} | named))
 
 
-class DueScheduler(Scheduler):
+class DueScheduler(Scheduler):  # type: ignore[misc]
     """Moves jobs that are due to their queues, while it holds the lock."""
 
     job_class = JsonJob
@@ -80,6 +80,8 @@ class DueScheduler(Scheduler):
     def enqueue_jobs(self) -> int:
         """Move everything that is due to its queue; returns how many jobs there were."""
         total = 0
+        promoted: int
+        aside: int
         while True:
             promoted, aside = self._promote(args=[CHUNK])
             total += promoted

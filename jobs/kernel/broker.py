@@ -31,6 +31,6 @@ def options(*, timeout: float = 0.3) -> dict[str, Any]:
     }
 
 
-def connect(url: str, *, timeout: float = 0.3) -> Redis[Any]:
+def connect(url: str, *, timeout: float = 0.3) -> Redis:
     """A client with a pool of its own. `timeout`: seconds to wait for an answer; longer for blocking reads."""
     return Redis.from_url(url, **options(timeout=timeout))

@@ -49,7 +49,7 @@ class Job(Generic[C]):
     @property
     def resource(self) -> str | None:
         route = self.command.route
-        return route and route.resource(self.id, self.target, creates=self.command.creates)
+        return route.resource(self.id, self.target, creates=self.command.creates) if route else None
 
 
 def pack(

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
+from typing import cast
 from uuid import UUID
 
 from redis import Redis
+from rq.utils import as_text
 from sqlalchemy import select, tuple_
 from sqlalchemy.exc import DBAPIError
 
 from jobs.kernel import broker, keys
 from jobs.kernel.errors import QueueDown
 from jobs.kernel.outcome import State
-from jobs.kernel.record import FIELDS, JobRecord, from_hash, from_receipt
+from jobs.kernel.record import FIELDS, JobRecord, Values, from_hash, from_receipt
 from jobs.kernel.scripts import script
 from jobs.kernel.submit import micros
 from models import Receipt
@@ -33,7 +35,7 @@ class Ledger:
         """The job as it now is, or None. Raises QueueDown when only Redis could know and it does not answer,
         DBAPIError when only PostgreSQL could."""
         try:
-            live = from_hash(job_id, self._redis.hmget(keys.job(job_id), FIELDS))
+            live = from_hash(job_id, cast(Values, self._redis.hmget(keys.job(job_id), FIELDS)))
         except broker.LOST as lost:
             return self._or_raise(self.receipt(job_id), lost)
         if live is not None and live.told:
@@ -100,7 +102,7 @@ class Ledger:
         newest_score: int | str = micros(before[0]) if before else "+inf"
         found: dict[UUID, JobRecord] = {}
         try:
-            owners = [str(owner)] if owner else [name.decode() for name in self._redis.smembers(keys.OWNERS)]
+            owners = [str(owner)] if owner else [as_text(name) for name in self._redis.smembers(keys.OWNERS)]
             for start in range(0, LIVE_WINDOW * LIVE_WINDOWS, LIVE_WINDOW):
                 ids = self._live_ids(owners, newest_score, start)
                 records = self._live_records(ids)
@@ -164,4 +166,3 @@ def newest(live: JobRecord | None, kept: JobRecord | None) -> JobRecord | None:
     if kept is None or (live is not None and live.run > kept.run):
         return live
     return kept
-

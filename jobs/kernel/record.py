@@ -35,6 +35,10 @@ FIELDS = (
 """The fields of a job's hash that a record needs, in the order `from_hash` takes their values."""
 
 
+Values = Sequence[bytes | None]
+"""What HMGET of `FIELDS` gives."""
+
+
 @dataclass(frozen=True, slots=True)
 class JobRecord:
     """What is known of one job. Times are UTC; `progress` is `{done, total}` or None; `run` counts from 1.
@@ -81,7 +85,7 @@ class JobRecord:
         return body
 
 
-def from_hash(job_id: UUID, values: Sequence[bytes | None]) -> JobRecord | None:
+def from_hash(job_id: UUID, values: Values) -> JobRecord | None:
     """The record in a job's hash (`FIELDS`); None where there is no hash, or none of ours."""
     kind, state, owner, created, due, started, ended, attempts, outcome, data, fingerprint, run = values
     if state is None or created is None or kind is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 from redis import Redis
 from redis.commands.core import Script
@@ -18,6 +17,6 @@ def source(path: Path) -> str:
     return INCLUDE.sub(lambda match: (SHARED / f"{match[1]}.lua").read_text(), path.read_text())
 
 
-def script(redis: Redis[Any], path: Path) -> Script:
+def script(redis: Redis, path: Path) -> Script:
     """A script, ready to be called with `keys` and `args`; loaded again by itself after a restart of Redis."""
     return redis.register_script(source(path))

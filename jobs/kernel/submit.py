@@ -118,7 +118,7 @@ class Submitter:
             raise QueueDown(job_id=str(submissions[0].id)) from lost
         except broker.FULL as full:
             raise QueueFull from full
-        state = limit and LimitState(limit.amount, max(0, limit.amount - count), max(0, left))
+        state = LimitState(limit.amount, max(0, limit.amount - count), max(0, left)) if limit else None
         if verdict == b"limited":
             raise RateLimited(retry_after=max(1, left), headers=limit_headers(state, retry_after=max(1, left)))
         if verdict != b"ok":
@@ -146,14 +146,14 @@ def new_id() -> UUID:
 
 
 def keyed_id(secret: str, user: UUID, key: str) -> UUID:
-    """The UUIDv8 that a user's idempotency key stands for: the same key, the same id."""
+    """The UUIDv8 that a user's idempotency key stands for: the same key, the same id (RFC 9562 §5.8)."""
     digest = hmac.digest(secret.encode(), user.bytes + key.encode(), hashlib.sha256)
-    return UUID(int=uuid_utils.uuid8(digest[:16]).int)
+    bits = int.from_bytes(digest[:16])
+    bits = bits & ~(0xF << 76) | 0x8 << 76  # version 8
+    return UUID(int=bits & ~(0x3 << 62) | 0x2 << 62)  # variant
 
 
-def fingerprint(
-    route: str, body: dict[str, Any], run_at: datetime | None, if_match: tuple[str, ...] | None
-) -> str:
+def fingerprint(route: str, body: dict[str, Any], run_at: datetime | None, if_match: tuple[str, ...] | None) -> str:
     """What makes two requests with one key the same: route, canonical body, `run_at` and `If-Match`; 32 hex digits."""
     whole = [route, body, micros(run_at) if run_at else None, if_match]
     return hashlib.sha256(orjson.dumps(whole, option=orjson.OPT_SORT_KEYS, default=str)).hexdigest()[:32]
