@@ -124,7 +124,8 @@ class Limits:
         counted = self._limiter.current_limit
         if counted is None:
             return None
-        return LimitState(counted.limit.amount, counted.remaining, max(0, counted.reset_at - int(time())))
+        reset, remaining = counted.window
+        return LimitState(counted.limit.amount, remaining, max(0, round(reset - time())))
 
     def _hit(self, item: RateLimitItem | None, what: str, whose: object) -> None:
         if item is None:

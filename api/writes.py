@@ -10,6 +10,7 @@ from sqlalchemy import Select, bindparam, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from structlog.contextvars import bind_contextvars
+from werkzeug.exceptions import HTTPException
 
 from api import body, terms
 from api.access import View, guard, id_of, known_caller
@@ -19,7 +20,7 @@ from api.terms import Terms
 from api.tokens import Caller
 from jobs.kernel import registry
 from jobs.kernel.command import Command, Route
-from jobs.kernel.errors import Invalid, NotFound, RateLimited, Rejected
+from jobs.kernel.errors import Invalid, NotFound, Rejected
 from jobs.kernel.outcome import State
 from jobs.kernel.record import JobRecord
 from jobs.kernel.submit import Accepted, Submission, fingerprint, keyed_id, new_id
@@ -38,15 +39,14 @@ def _view(command: type[Command], route: Route) -> View:
 
     @guard(command.policy.access)
     def write(id: str | None = None) -> Response:  # noqa: A002 - the route's own name for it
-        who, target = known_caller(), id_of(id) if id is not None else None
+        who = known_caller()
         try:
+            target = id_of(id) if id is not None else None
             asked, value = _validated(command)
             submission = _submission(who, value, route, target, asked)
             if earlier := _earlier(submission, asked, who, owners):
                 return _replay(earlier, asked)
-        except RateLimited:
-            raise
-        except Rejected:
+        except (Rejected, HTTPException):
             services().limits.count_refused(who and who.id)
             raise
         return _submit(submission, asked)

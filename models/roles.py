@@ -5,7 +5,9 @@ from __future__ import annotations
 from contextlib import closing
 
 import psycopg2
+import psycopg2.extensions
 from psycopg2 import sql
+
 from sqlalchemy.engine import make_url
 
 GRANTS = (
@@ -17,7 +19,6 @@ GRANTS = (
     "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA public GRANT SELECT ON TABLES TO {reader}",
     "ALTER ROLE {reader} SET default_transaction_read_only = on",
 )
-SAFE = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE"
 LOCK = 0x6D696C6C72_01
 """Two releases at once would trip over each other's rows in the catalogue."""
 
@@ -35,19 +36,23 @@ def sync(owner_url: str, reader_url: str) -> str:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
         cursor.execute("SELECT current_user, current_database()")
         current, database = cursor.fetchone() or ("", "")
-        cursor.execute("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = %s)", [reader.username])
-        (exists,) = cursor.fetchone() or (False,)
         names = {
             "owner": sql.Identifier(current),
             "reader": sql.Identifier(str(reader.username)),
             "database": sql.Identifier(database),
         }
-        statement = sql.SQL("{verb} ROLE {reader} " + SAFE).format(
-            verb=sql.SQL("ALTER" if exists else "CREATE"), **names
-        )
-        if reader.password:
-            statement += sql.SQL(" PASSWORD {}").format(sql.Literal(str(reader.password)))
-        cursor.execute(statement)
+        _make(cursor, str(reader.username), reader.password)
         for grant in GRANTS:
             cursor.execute(sql.SQL(grant).format(**names))
     return f"Role {reader.username} can read every table of {database}, and write none."
+
+
+def _make(cursor: psycopg2.extensions.cursor, name: str, password: object) -> None:
+    """A new role can do nothing but log in. Of one that is there, only what a mere owner of it may change is set."""
+    cursor.execute("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = %s)", [name])
+    (exists,) = cursor.fetchone() or (False,)
+    verb = sql.SQL("ALTER ROLE {} LOGIN" if exists else "CREATE ROLE {} LOGIN")
+    statement = verb.format(sql.Identifier(name))
+    if password:
+        statement += sql.SQL(" PASSWORD {}").format(sql.Literal(str(password)))
+    cursor.execute(statement)

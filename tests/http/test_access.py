@@ -1,0 +1,124 @@
+"""Who may do what, over every route there is: a route without a row here fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from uuid import uuid4
+
+import psycopg2
+import pytest
+from flask import Flask
+
+from api.access import matrix
+from api.services import NAME, Services
+from config import Settings
+from jobs.kernel.policy import Access
+from local.postgres import READER, Postgres
+from models import roles
+from tests.http.conftest import Client
+
+ROUTES = {
+    ("POST", "/v1/auth/login"): Access.ANYONE,
+    ("GET", "/v1/jobs"): Access.USER,
+    ("GET", "/v1/jobs/<id>"): Access.USER,
+    ("GET", "/v1/orders"): Access.USER,
+    ("POST", "/v1/orders"): Access.USER,
+    ("GET", "/v1/orders/<id>"): Access.USER,
+    ("PUT", "/v1/orders/<id>"): Access.USER,
+    ("PATCH", "/v1/orders/<id>"): Access.USER,
+    ("DELETE", "/v1/orders/<id>"): Access.USER,
+    ("GET", "/v1/services"): Access.USER,
+}
+
+
+def test_the_matrix_names_every_route(app: Flask) -> None:
+    assert {(method, rule): access for method, rule, access in matrix(app)} == ROUTES
+
+
+@pytest.mark.parametrize(("method", "rule"), ROUTES, ids=" ".join)
+def test_a_route_admits_whom_it_says(
+    app: Flask, method: str, rule: str, nobody: Client, user: Client, admin: Client
+) -> None:
+    access = ROUTES[method, rule]
+    path = rule.replace("<id>", str(uuid4()))
+    for client, role in ((nobody, None), (user, "user"), (admin, "admin")):
+        status = client(method, path).status_code
+        admitted = status not in (401, 403)
+        assert admitted is access.admits(role), (role, status)
+        if role is None and not admitted:
+            assert status == 401
+
+
+def test_a_route_that_declares_nothing_is_found_out(make_app: Callable[..., Flask]) -> None:
+    app = make_app()
+    app.add_url_rule("/v1/open", "open", lambda: "")
+    with pytest.raises(TypeError, match="/v1/open"):
+        list(matrix(app))
+
+
+@pytest.mark.usefixtures("people")
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO services (code, name) VALUES ('x', 'x')",
+        "UPDATE users SET role = 'admin'",
+        "DELETE FROM orders",
+        "TRUNCATE receipts",
+        "CREATE TABLE mine (id int)",
+        "DROP TABLE orders",
+        "SELECT * FROM users FOR UPDATE",
+    ],
+)
+def test_the_api_cannot_write(settings: Settings, statement: str) -> None:
+    connection = psycopg2.connect(settings.read_database_url)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute("SET default_transaction_read_only = off")  # whoever could do this could not write either
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            cursor.execute(statement)
+    connection.close()
+
+
+def test_the_api_reads_tables_that_come_later(settings: Settings, execute: Callable[..., None]) -> None:
+    execute("CREATE TABLE later (id int)")
+    connection = psycopg2.connect(settings.read_database_url)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT * FROM later")
+            connection.rollback()
+            cursor.execute("SET TRANSACTION READ WRITE")
+            with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+                cursor.execute("INSERT INTO later VALUES (1)")
+    finally:
+        connection.close()
+        execute("DROP TABLE later")
+
+
+def test_the_apis_own_sessions_are_read_only_under_any_role(make_app: Callable[..., Flask], settings: Settings) -> None:
+    own: Services = make_app(read_database_url="").extensions[NAME]
+    with own.sessions() as session:
+        connection = session.connection()
+        assert connection.exec_driver_sql("SHOW default_transaction_read_only").scalar_one() == "on"
+
+
+def test_roles_sync_can_be_run_again_and_changes_the_password(
+    make_app: Callable[..., Flask], settings: Settings, postgres: Postgres
+) -> None:
+    name = "millrace_second_reader"
+    for password in ("one-password", "another"):
+        url = settings.read_database_url.split("@", 1)[1]
+        reader_url = f"postgresql://{name}:{password}@{url}"
+        result = make_app(read_database_url=reader_url).test_cli_runner().invoke(args=["roles", "sync"])
+        assert result.exit_code == 0, result.output
+        assert name in result.output
+        assert password not in result.output
+        connection = psycopg2.connect(reader_url)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM orders")
+        connection.close()
+
+
+def test_roles_sync_without_a_second_role_does_nothing(settings: Settings) -> None:
+    for url in ("", settings.database_url):
+        assert "One database role only" in roles.sync(settings.database_url, url)
+    assert READER in settings.read_database_url

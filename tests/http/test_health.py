@@ -1,0 +1,130 @@
+"""Health: alive, and what readiness says of the stores, the migrations, the workers and the scheduler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+from typing import Any
+
+import pytest
+from flask import Flask
+from rq.utils import utcformat
+from rq_scheduler import Scheduler
+
+from api import health
+from api.schemas import Readiness
+from config import Settings
+from jobs.kernel import broker
+from tests.http.conftest import Client
+
+AWAY = {"database": "postgresql://nobody:secret@127.0.0.1:1/none", "redis": "redis://:secret@127.0.0.1:1/0"}
+
+
+@pytest.fixture
+def beat(settings: Settings) -> Any:
+    """Register a worker of a queue, as RQ does, last heard of so many seconds ago."""
+    redis = broker.connect(settings.redis_url)
+
+    def worker(seconds_ago: float = 0, *, queue: str = "orders", **more: str) -> None:
+        heard = utcformat((datetime.now(UTC) - timedelta(seconds=seconds_ago)).replace(tzinfo=None))
+        redis.hset("rq:worker:w", mapping={"birth": heard, "last_heartbeat": heard, **more})
+        redis.sadd(f"rq:workers:{queue}", "rq:worker:w")
+        redis.set(health.SCHEDULER_LOCK, "token", ex=60)
+
+    yield worker
+    redis.close()
+
+
+def ready(client: Client, *, status: int = 200) -> dict[str, Any]:
+    began = monotonic()
+    answer = client.get("/readyz")
+    assert monotonic() - began < 5
+    assert answer.status_code == status
+    assert b"secret" not in answer.get_data()
+    Readiness.model_validate_json(answer.get_data())
+    return answer.get_json()
+
+
+def test_a_process_that_answers_is_alive(nobody: Client) -> None:
+    answer = nobody.get("/healthz")
+    assert (answer.status_code, answer.get_json()) == (200, {"status": "ok"})
+
+
+def test_it_is_alive_without_its_stores(make_app: Callable[..., Flask]) -> None:
+    app = make_app(read_database_url=AWAY["database"], redis_url=AWAY["redis"])
+    assert Client(app).get("/healthz").status_code == 200
+
+
+def test_all_well_is_ok(nobody: Client, beat: Any) -> None:
+    beat()
+    found = ready(nobody)
+    assert found["status"] == "ok"
+    assert set(found["checks"]) == {"database", "redis", "migrations", "workers.orders", "scheduler"}
+    assert all(check["ok"] for check in found["checks"].values())
+
+
+@pytest.mark.parametrize(
+    "worker",
+    [{"seconds_ago": 120}, {"death": "2026-01-31T12:00:00.000000Z"}, {"queue": "calls"}, {"last_heartbeat": "rubbish"}],
+)
+def test_a_queue_without_a_live_worker_is_degraded(worker: dict[str, Any], nobody: Client, beat: Any) -> None:
+    beat(**worker)
+    found = ready(nobody)
+    assert found["status"] == "degraded"
+    assert [name for name, check in found["checks"].items() if not check["ok"]] == ["workers.orders"]
+
+
+def test_no_scheduler_is_degraded(nobody: Client, beat: Any, settings: Settings) -> None:
+    beat()
+    redis = broker.connect(settings.redis_url)
+    redis.delete(health.SCHEDULER_LOCK)
+    redis.close()
+    assert [name for name, check in ready(nobody)["checks"].items() if not check["ok"]] == ["scheduler"]
+
+
+def test_the_schedulers_lock_is_the_one_it_holds() -> None:
+    assert Scheduler.scheduler_lock_key == health.SCHEDULER_LOCK
+
+
+def test_a_schema_behind_the_code_is_degraded(nobody: Client, beat: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    beat()
+    monkeypatch.setattr("models.migrate.head", lambda: "9999")
+    found = ready(nobody)
+    assert found["status"] == "degraded"
+    assert found["checks"]["migrations"] == {"ok": False, "detail": "at 0001, and the code expects 9999"}
+
+
+def test_a_database_without_any_schema_is_degraded(make_app: Any, postgres: Any, beat: Any) -> None:
+    beat()
+    app = make_app(read_database_url=postgres.create_database("unmigrated"))
+    found = ready(Client(app))
+    assert found["checks"]["database"]["ok"]
+    assert found["checks"]["migrations"] == {"ok": False, "detail": "none was applied yet"}
+
+
+def test_without_redis_it_still_reads_and_is_degraded(make_app: Callable[..., Flask]) -> None:
+    found = ready(Client(make_app(redis_url=AWAY["redis"])))
+    assert found["status"] == "degraded"
+    assert found["checks"]["database"]["ok"]
+    assert not found["checks"]["redis"]["ok"]
+
+
+def test_without_postgresql_it_still_accepts_and_is_degraded(make_app: Callable[..., Flask], beat: Any) -> None:
+    beat()
+    found = ready(Client(make_app(read_database_url=AWAY["database"])))
+    assert found["status"] == "degraded"
+    assert [name for name, check in found["checks"].items() if not check["ok"]] == ["database", "migrations"]
+
+
+def test_with_neither_it_is_unavailable(make_app: Callable[..., Flask]) -> None:
+    app = make_app(read_database_url=AWAY["database"], redis_url=AWAY["redis"])
+    assert ready(Client(app), status=503)["status"] == "unavailable"
+
+
+def test_readiness_is_not_rate_limited(make_app: Callable[..., Flask]) -> None:
+    client = Client(make_app(rate_limit_user="1/minute"))
+    for _ in range(5):
+        answer = client.get("/readyz")
+        assert answer.status_code == 200
+        assert "X-RateLimit-Limit" not in answer.headers
