@@ -26,7 +26,7 @@ def register(app: Flask) -> None:
     app.add_url_rule("/docs/<name>", "docs.asset", asset, methods=["GET"])
 
 
-@documented("This documentation, to try out", response="text/html", tag="service")
+@documented("This documentation, to try out", response="text/html", tag="system")
 def page() -> Response:
     """The page itself, which loads the rest."""
     response = send_from_directory(OURS, PAGE, max_age=0)

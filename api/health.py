@@ -18,7 +18,7 @@ from models import migrate
 from models.session import Sessions
 
 ALIVE_WITHIN = timedelta(seconds=30)
-SCHEDULER_LOCK = "rq:scheduler:scheduler_lock"
+SCHEDULER_LOCK = "rq:scheduler_lock"
 
 Check = tuple[str, bool, str]
 """What was looked at, whether it is as it should be, and a sentence about it."""
@@ -29,7 +29,7 @@ def register(app: Flask) -> None:
     app.add_url_rule("/readyz", "health.ready", ready, methods=["GET"])
 
 
-@documented("Whether this process answers", response=Health, tag="service")
+@documented("Whether this process answers", response=Health, tag="system")
 def alive() -> dict[str, Any]:
     """Looks at nothing else: a process that cannot reach its stores need not be restarted for it."""
     return {"status": "ok"}
@@ -40,7 +40,7 @@ def alive() -> dict[str, Any]:
     description="503 only when this process can neither accept writes nor read; `degraded` says what else is wrong.",
     response=Readiness,
     others={503: Readiness},
-    tag="service",
+    tag="system",
 )
 def ready() -> tuple[dict[str, Any], int]:
     """What writes and reads depend on."""
@@ -100,5 +100,13 @@ def _heartbeats(redis: Redis, queues: list[str]) -> dict[str, list[datetime]]:
     heard = {}
     for key, (beat, death) in zip(workers, hashes.execute() if workers else [], strict=True):
         if beat and not death:
-            heard[key] = datetime.fromisoformat(beat.decode())
+            heard[key] = _moment(beat)
     return {queue: [heard[key] for key in found if key in heard] for queue, found in registered.items()}
+
+
+def _moment(written: bytes) -> datetime:
+    """A time as RQ writes it; what cannot be read was long ago."""
+    try:
+        return datetime.fromisoformat(written.decode()).astimezone(UTC)
+    except ValueError:
+        return datetime.min.replace(tzinfo=UTC)

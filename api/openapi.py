@@ -13,7 +13,7 @@ from flask import Flask, Response, current_app
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
-from api import documented, operations, schemas
+from api import components, documented, operations, schemas
 from api.access import access_of
 from api.documented import Documented
 from api.reads.conditional import tagged
@@ -37,7 +37,7 @@ def register(app: Flask) -> None:
     app.add_url_rule("/openapi.json", "openapi", serve, methods=["GET"])
 
 
-@documented.documented("This document", response="application/json", tag="service", conditional=True)
+@documented.documented("This document", response="application/json", tag="system", conditional=True)
 def serve() -> Response:
     """The document, kept in the app, with a strong ETag."""
     if (kept := current_app.extensions.get("millrace.openapi")) is None:
@@ -60,7 +60,7 @@ def document(app: Flask) -> dict[str, Any]:
         tags=[{"name": name} for name in sorted({_tag(path, said) for path, _, said, _ in routes})],
     )
     names = _schemas(spec, [said for _, _, said, _ in routes])
-    operations.components(spec, names)
+    components.enter(spec, names)
     for path, method, said, access in routes:
         if isinstance(said, Documented):
             operation = operations.of_view(path, method, said, access, names)
@@ -91,7 +91,7 @@ def _tag(path: str, said: Documented | type[Command]) -> str:
     return path.removeprefix("/v1/").split("/", 1)[0]
 
 
-def _schemas(spec: APISpec, routes: list[Documented | type[Command]]) -> operations.Names:
+def _schemas(spec: APISpec, routes: list[Documented | type[Command]]) -> components.Names:
     """Enter every model into the components; the reference of each, by model and by whether it goes in or out."""
     inputs: dict[type[BaseModel], None] = {}
     outputs: dict[type[BaseModel], None] = dict.fromkeys((schemas.Job, schemas.Problem))

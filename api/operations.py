@@ -4,87 +4,25 @@ from __future__ import annotations
 
 import inspect
 import re
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
+from uuid import UUID
 
-from apispec import APISpec
 from pydantic import BaseModel
 
+from api import components
+from api.components import Names
 from api.documented import Documented
-from api.schemas import Job, Problem
+from api.schemas import Job
 from jobs.kernel.command import Command, Route
+from jobs.kernel.outcome import State
 from jobs.kernel.policy import Access
+from jobs.kernel.record import JobRecord
 
-Names = dict[type[BaseModel], dict[str, Any]]
-"""The reference to each model's schema."""
-
+JOB_ID = UUID("0198c2f0-6f1e-7c3a-9b51-3d2f6a7b8c9d")
+TARGET_ID = UUID("0198c2d4-1b0a-7e55-8f4e-5a6b7c8d9e0f")
 WRITE_PROBLEMS = (400, 401, 413, 415, 422, 429, 503)
-PARAMETERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "IdempotencyKey": (
-        "header",
-        {
-            "name": "Idempotency-Key",
-            "description": "The same key and request give the same job, however often they are sent.",
-            "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[\x20-\x7e]+$"},
-        },
-    ),
-    "Prefer": (
-        "header",
-        {
-            "name": "Prefer",
-            "description": "`wait=N`: answer when the job is final, at most N seconds later (0 to 30).",
-            "schema": {"type": "string", "examples": ["wait=10"]},
-        },
-    ),
-    "IfMatch": (
-        "header",
-        {
-            "name": "If-Match",
-            "description": "The job is rejected (`precondition_failed`) when the resource has moved on from this ETag.",
-            "schema": {"type": "string", "examples": ['"v1"']},
-        },
-    ),
-    "IfNoneMatch": (
-        "header",
-        {
-            "name": "If-None-Match",
-            "description": "Answered 304 when the resource still has this ETag.",
-            "schema": {"type": "string", "examples": ['"v1"']},
-        },
-    ),
-    "RunAt": (
-        "query",
-        {
-            "name": "run_at",
-            "description": "When the job is to run: RFC 3339 with an offset, up to 30 days ahead.",
-            "schema": {"type": "string", "format": "date-time"},
-        },
-    ),
-}
-HEADERS = {
-    "Location": ("Where the job can be followed", {"type": "string", "examples": ["/v1/jobs/{id}"]}),
-    "RetryAfter": ("Seconds to wait before asking again", {"type": "integer", "minimum": 0}),
-    "Replayed": ("`true` when the key had been used for this job before", {"type": "string", "const": "true"}),
-    "PreferenceApplied": ("The wait that was honoured", {"type": "string", "examples": ["wait=10"]}),
-    "ETag": ("The version of the resource", {"type": "string", "examples": ['"v1"']}),
-    "RequestId": ("The caller's own, or a new one; also in the logs", {"type": "string"}),
-}
-SENT_AS = {"RetryAfter": "Retry-After", "Replayed": "Idempotency-Replayed", "PreferenceApplied": "Preference-Applied"}
-SENT_AS |= {"RequestId": "X-Request-ID"}
-
-
-def components(spec: APISpec, names: Names) -> None:
-    """Enter what operations refer to: parameters, headers, the problems by status, and how to sign in."""
-    for name, (where, parameter) in PARAMETERS.items():
-        spec.components.parameter(name, where, parameter)
-    for name, (description, schema) in HEADERS.items():
-        spec.components.header(name, {"description": description, "schema": schema})
-    problem = {"application/problem+json": {"schema": names[Problem]}}
-    for status in (400, 401, 403, 404, 405, 406, 409, 413, 415, 422, 429, 500, 503):
-        headers = _headers("RequestId", *(["RetryAfter"] if status in (429, 503) else []))
-        phrase = HTTPStatus(status).phrase
-        spec.components.response(_problem(status), {"description": phrase, "content": problem, "headers": headers})
-    spec.components.security_scheme("bearer", {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"})
 
 
 def of_command(command: type[Command], names: Names) -> dict[str, Any]:
@@ -93,17 +31,18 @@ def of_command(command: type[Command], names: Names) -> dict[str, Any]:
     if route is None:
         raise LookupError(f"{command.kind} has no route")
     summary, _, description = inspect.cleandoc(command.__doc__ or "").partition("\n")
-    job = {"application/json": {"schema": names[Job]}}
-    accepted = _headers("RequestId", "Location", "RetryAfter", "Replayed")
-    final = _headers("RequestId", "PreferenceApplied", "Replayed")
+    queued = _job(command, route, names, State.QUEUED)
+    done = _job(command, route, names, State.SUCCEEDED)
+    accepted = components.headers("RequestId", "Location", "RetryAfter", "Replayed")
+    final = components.headers("RequestId", "PreferenceApplied", "Replayed")
     operation = {
         "operationId": command.kind,
         "summary": summary.rstrip("."),
         "description": f"{description.strip()}\n\nKind `{command.kind}`.".strip(),
         "parameters": _command_parameters(route),
         "responses": {
-            "202": {"description": "The job, durably queued", "content": job, "headers": accepted},
-            "200": {"description": "The final job, after `Prefer: wait`", "content": job, "headers": final},
+            "202": {"description": "The job, durably queued", "content": queued, "headers": accepted},
+            "200": {"description": "The final job, after `Prefer: wait`", "content": done, "headers": final},
             **_problems(WRITE_PROBLEMS, command.policy.access, target=route.has_target),
         },
         **_security(command.policy.access),
@@ -130,7 +69,10 @@ def of_view(path: str, method: str, said: Documented, access: Access, names: Nam
     if said.description:
         operation["description"] = said.description
     if said.conditional:
-        operation["responses"]["304"] = {"description": "Not modified", "headers": _headers("RequestId", "ETag")}
+        operation["responses"]["304"] = {
+            "description": "Not modified",
+            "headers": components.headers("RequestId", "ETag"),
+        }
     if said.body:
         content = {"schema": names[said.body], **_example(said.body)}
         operation["requestBody"] = {"required": True, "content": {"application/json": content}}
@@ -141,7 +83,7 @@ def of_view(path: str, method: str, said: Documented, access: Access, names: Nam
 
 
 def _answer(status: int, body: type[BaseModel] | str | None, said: Documented, names: Names) -> dict[str, Any]:
-    headers = _headers("RequestId", *(["ETag"] if said.conditional else []))
+    headers = components.headers("RequestId", *(["ETag"] if said.conditional else []))
     answer: dict[str, Any] = {"description": HTTPStatus(status).phrase, "headers": headers}
     if isinstance(body, str):
         answer["content"] = {body: {"schema": {"type": "object" if body.endswith("json") else "string"}}}
@@ -153,6 +95,24 @@ def _answer(status: int, body: type[BaseModel] | str | None, said: Documented, n
 def _command_parameters(route: Route) -> list[Any]:
     precondition = ["IfMatch"] if route.has_target else []
     return [*_path_parameters(route.path), *precondition, "IdempotencyKey", "Prefer", "RunAt"]
+
+
+def _job(command: type[Command], route: Route, names: Names, state: State) -> dict[str, Any]:
+    """A job as the answer of a write, with an example of this kind."""
+    submitted = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
+    ended = submitted + timedelta(milliseconds=42) if state.final else None
+    record = JobRecord(
+        id=JOB_ID,
+        kind=command.kind,
+        owner=None,
+        state=state,
+        submitted_at=submitted,
+        started_at=ended,
+        finished_at=ended,
+        attempts=int(state.final),
+        resource=route.resource(JOB_ID, TARGET_ID if route.has_target else None, creates=command.creates),
+    )
+    return {"application/json": {"schema": names[Job], "example": record.view()}}
 
 
 def _path_parameters(path: str) -> list[dict[str, Any]]:
@@ -187,29 +147,22 @@ def _plain(member: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
 
 
 def _example(model: type[BaseModel]) -> dict[str, Any]:
-    """An example body made of the fields' own examples; nothing when none has any."""
+    """An example body made of the fields' own examples; nothing when one that is required has none."""
     example = {}
     for name, member in model.model_json_schema()["properties"].items():
         for shape in (member, *member.get("anyOf", ())):
             if shape.get("examples"):
                 example[name] = shape["examples"][0]
                 break
-    return {"example": example} if example else {}
+    complete = all(name in example for name, field in model.model_fields.items() if field.is_required())
+    return {"example": example} if example and complete else {}
 
 
 def _problems(statuses: tuple[int, ...], access: Access, *, target: bool) -> dict[str, str]:
     more = ((404,) if target else ()) + ((401, 403) if access is Access.ADMIN else ())
     unsigned = (401, 403) if access is Access.ANYONE and 401 not in statuses else ()
     wanted = sorted({*statuses, *more} - {*unsigned})
-    return {str(status): _problem(status) for status in wanted}
-
-
-def _problem(status: int) -> str:
-    return f"Problem{status}"
-
-
-def _headers(*wanted: str) -> dict[str, Any]:
-    return {SENT_AS.get(name, name): {"$ref": f"#/components/headers/{name}"} for name in wanted}
+    return {str(status): components.problem(status) for status in wanted}
 
 
 def _security(access: Access) -> dict[str, Any]:

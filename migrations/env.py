@@ -21,7 +21,7 @@ from models.migrate import LOCK, LOCK_TIMEOUT_MS, migration_log
 from models.session import psycopg2_url
 
 
-def record(ctx: MigrationContext, step: MigrationInfo, heads: Collection[Any], run_args: Mapping[str, Any]) -> None:  # noqa: ARG001
+def record(ctx: MigrationContext, step: MigrationInfo, heads: Collection[Any], run_args: Mapping[str, Any]) -> None:
     """Alembic's on_version_apply hook: one log row, in the transaction of the step it tells of."""
     direction = "stamp" if step.is_stamp else "upgrade" if step.is_upgrade else "downgrade"
     ctx.execute(CreateTable(migration_log, if_not_exists=True))

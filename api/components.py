@@ -1,0 +1,118 @@
+"""What the operations of the OpenAPI document share: parameters, headers, problems, and how to sign in."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from apispec import APISpec
+from pydantic import BaseModel
+
+from api.schemas import Problem
+from jobs.kernel import errors
+
+Names = dict[type[BaseModel], dict[str, Any]]
+"""The reference to each model's schema."""
+
+PARAMETERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "IdempotencyKey": (
+        "header",
+        {
+            "name": "Idempotency-Key",
+            "description": "The same key and request give the same job, however often they are sent.",
+            "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[\x20-\x7e]+$"},
+        },
+    ),
+    "Prefer": (
+        "header",
+        {
+            "name": "Prefer",
+            "description": "`wait=N`: answer when the job is final, at most N seconds later (0 to 30).",
+            "schema": {"type": "string", "examples": ["wait=10"]},
+        },
+    ),
+    "IfMatch": (
+        "header",
+        {
+            "name": "If-Match",
+            "description": "The job is rejected (`precondition_failed`) when the resource has moved on from this ETag.",
+            "schema": {"type": "string", "examples": ['"v1"']},
+        },
+    ),
+    "IfNoneMatch": (
+        "header",
+        {
+            "name": "If-None-Match",
+            "description": "Answered 304 when the resource still has this ETag.",
+            "schema": {"type": "string", "examples": ['"v1"']},
+        },
+    ),
+    "RunAt": (
+        "query",
+        {
+            "name": "run_at",
+            "description": "When the job is to run: RFC 3339 with an offset, up to 30 days ahead.",
+            "schema": {"type": "string", "format": "date-time"},
+        },
+    ),
+}
+REQUEST_ID = "0f8fad5bd9cb469fa16570867728950e"
+HEADERS = {
+    "Location": ("Where the job can be followed", {"type": "string", "examples": ["/v1/jobs/{id}"]}),
+    "RetryAfter": ("Seconds to wait before asking again", {"type": "integer", "minimum": 0}),
+    "Replayed": ("`true` when the key had been used for this job before", {"type": "string", "const": "true"}),
+    "PreferenceApplied": ("The wait that was honoured", {"type": "string", "examples": ["wait=10"]}),
+    "ETag": ("The version of the resource", {"type": "string", "examples": ['"v1"']}),
+    "RequestId": ("The caller's own, or a new one; also in the logs", {"type": "string"}),
+}
+SENT_AS = {"RetryAfter": "Retry-After", "Replayed": "Idempotency-Replayed", "PreferenceApplied": "Preference-Applied"}
+SENT_AS |= {"RequestId": "X-Request-ID"}
+
+
+PROBLEMS: tuple[type[errors.AppError], ...] = (
+    errors.BadRequest,
+    errors.Unauthenticated,
+    errors.Forbidden,
+    errors.NotFound,
+    errors.Conflict,
+    errors.RateLimited,
+    errors.QueueDown,
+)
+WRONG_FIELD = errors.Invalid(errors=[{"field": "total_fee", "message": "Field required"}])
+NOT_OURS = {413: "body_too_large", 415: "unsupported_media_type"}
+"""Codes of what is found out before a view runs."""
+
+
+def enter(spec: APISpec, names: Names) -> None:
+    """Enter what operations refer to: parameters, headers, the problems by status, and how to sign in."""
+    for name, (where, parameter) in PARAMETERS.items():
+        spec.components.parameter(name, where, parameter)
+    for name, (description, schema) in HEADERS.items():
+        spec.components.header(name, {"description": description, "schema": schema})
+    examples = {error.status: error.problem() for error in (*(kind() for kind in PROBLEMS), WRONG_FIELD)}
+    for status in sorted({*examples, *NOT_OURS}):
+        spec.components.response(problem(status), _problem(status, names[Problem], examples.get(status)))
+    spec.components.security_scheme("bearer", {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"})
+
+
+def problem(status: int) -> str:
+    """The name of the response that a problem of this status is."""
+    return f"Problem{status}"
+
+
+def headers(*wanted: str) -> dict[str, Any]:
+    """The headers of a response, by their names in HEADERS."""
+    return {SENT_AS.get(name, name): {"$ref": f"#/components/headers/{name}"} for name in wanted}
+
+
+def _problem(status: int, schema: dict[str, Any], example: dict[str, Any] | None) -> dict[str, Any]:
+    phrase = HTTPStatus(status).phrase
+    if example is None:
+        code = NOT_OURS[status]
+        example = {"type": errors.type_prefix + code, "title": phrase, "status": status, "detail": phrase, "code": code}
+    content = {"schema": schema, "example": {**example, "request_id": REQUEST_ID}}
+    return {
+        "description": phrase,
+        "content": {"application/problem+json": content},
+        "headers": headers("RequestId", *(["RetryAfter"] if status in (429, 503) else [])),
+    }
