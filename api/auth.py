@@ -30,7 +30,7 @@ class Login(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     email: str = Field(min_length=3, max_length=320, examples=["user@example.com"])
-    password: str = Field(min_length=1, max_length=128)
+    password: str = Field(min_length=1, max_length=128, examples=["Correct-horse1"])
     transport: Literal["cookie", "body"] = Field("cookie", description="how a refresh token is to travel")
 
 

@@ -7,7 +7,6 @@ from contextlib import closing
 import psycopg2
 import psycopg2.extensions
 from psycopg2 import sql
-
 from sqlalchemy.engine import make_url
 
 GRANTS = (

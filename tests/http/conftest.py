@@ -1,4 +1,4 @@
-"""The API in this process, on a PostgreSQL and a Redis of its own; with workers where a test asks for them."""
+"""The API in this process; with real workers where a test asks for them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import psycopg2
 import pytest
-from argon2 import PasswordHasher
 from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
@@ -23,24 +20,10 @@ from werkzeug.test import TestResponse
 from api.app import create_app
 from api.services import NAME, Services
 from config import Settings
-from jobs.kernel import broker
-from local.postgres import READER, Postgres
-from local.redis import Redis
-from models import migrate, roles
+from tests.conftest import Person
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PASSWORD = "Correct-horse1"
 ORDER = {"services": ["123", "456"], "total_fee": "100.00"}
-NO_LIMITS = {"rate_limit_user": "", "rate_limit_login_address": "", "rate_limit_login_account": ""}
-
-
-@dataclass(frozen=True)
-class Person:
-    """Somebody who is in the users table."""
-
-    id: UUID
-    email: str
-    role: str
 
 
 class Client:
@@ -63,79 +46,6 @@ class Client:
 
     def raw(self, body: bytes, path: str = "/v1/orders", **more: Any) -> TestResponse:
         return self("POST", path, data=body, **({"content_type": "application/json"} | more))
-
-
-@pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    server = Postgres(tmp_path_factory.mktemp("postgres"), options={"fsync": "off"})
-    server.start()
-    yield server
-    server.remove()
-
-
-@pytest.fixture(scope="session")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    server = Redis(tmp_path_factory.mktemp("redis"))
-    server.start()
-    yield server
-    server.remove()
-
-
-@pytest.fixture(scope="session")
-def base_settings(postgres: Postgres, redis_server: Redis) -> Settings:
-    url = postgres.create_database("http")
-    migrate.migrate(url)
-    read_url = postgres.url("http", READER)
-    roles.sync(url, read_url)
-    return Settings(
-        environment="production",
-        database_url=url,
-        read_database_url=read_url,
-        redis_url=redis_server.url,
-        secret_key=secrets.token_urlsafe(32),
-        jwt_secret_key=secrets.token_urlsafe(32),
-        **NO_LIMITS,
-    )
-
-
-@pytest.fixture(scope="session")
-def people(base_settings: Settings) -> dict[str, Person]:
-    hashed = PasswordHasher().hash(PASSWORD)
-    found = {}
-    with psycopg2.connect(base_settings.database_url) as connection, connection.cursor() as cursor:
-        for name, role in (("admin", "admin"), ("user", "user"), ("other", "user")):
-            cursor.execute(
-                "INSERT INTO users (email, name, password_hash, role) VALUES (%s, %s, %s, %s) RETURNING id",
-                [f"{name}@example.com", name, hashed, role],
-            )
-            (user_id,) = cursor.fetchone() or ("",)
-            found[name] = Person(UUID(user_id), f"{name}@example.com", role)
-    connection.close()
-    return found
-
-
-@pytest.fixture
-def execute(base_settings: Settings) -> Iterator[Callable[..., None]]:
-    """Run SQL as the owner of the tables."""
-    connection = psycopg2.connect(base_settings.database_url)
-    connection.autocommit = True
-
-    def run(statement: str, *values: Any) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute(statement, values)
-
-    yield run
-    connection.close()
-
-
-@pytest.fixture
-def settings(base_settings: Settings, execute: Callable[..., None]) -> Settings:
-    """Settings for one test, whose Redis and tables are empty."""
-    redis = broker.connect(base_settings.redis_url)
-    redis.flushall()
-    redis.close()
-    execute("TRUNCATE orders, order_scopes, receipts")
-    return base_settings
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ import pytest
 from flask import Flask
 
 from config import Settings
-from tests.http.conftest import PASSWORD, Client, Person
+from tests.conftest import PASSWORD, Person
+from tests.http.conftest import Client
 
 Signed = Callable[[Flask, str], Client]
 GOOD = {"email": "user@example.com", "password": PASSWORD}

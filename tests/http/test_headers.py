@@ -14,7 +14,8 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from api import headers, problems
-from tests.http.conftest import ORDER, PASSWORD, Client
+from tests.conftest import PASSWORD
+from tests.http.conftest import ORDER, Client
 
 Make = Callable[..., Flask]
 SECURITY = {

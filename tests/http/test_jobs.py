@@ -10,7 +10,8 @@ from uuid import uuid4
 
 import pytest
 
-from tests.http.conftest import ORDER, Client, Person
+from tests.conftest import Person
+from tests.http.conftest import ORDER, Client
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from api.services import NAME, Services
-from tests.http.conftest import ORDER, PASSWORD, Client
+from tests.conftest import PASSWORD
+from tests.http.conftest import ORDER, Client
 
 Signed = Callable[[Flask, str], Client]
 Make = Callable[..., Flask]

@@ -12,7 +12,8 @@ from werkzeug.test import TestResponse
 
 from local.postgres import Postgres
 from local.redis import Redis
-from tests.http.conftest import ORDER, PASSWORD, Client
+from tests.conftest import PASSWORD
+from tests.http.conftest import ORDER, Client
 
 KEY = {"Idempotency-Key": "through-an-outage"}
 GOOD = {"email": "user@example.com", "password": PASSWORD}
