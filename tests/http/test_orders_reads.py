@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
+import psycopg2
 import pytest
 from flask import Flask
 from sqlalchemy import event
 
 from api.schemas import Order, OrderPage, ServicePage
 from api.services import NAME
+from config import Settings
 from tests.http.conftest import Client
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -251,21 +253,82 @@ def test_the_catalogue_is_listed_by_code(user: Client) -> None:
     assert [service["code"] for service in rest["data"]] == ["789"]
 
 
+@pytest.fixture
+def statements(app: Flask) -> Iterator[list[tuple[str, Any]]]:
+    """The SQL that the app sends from now on, with its parameters."""
+    engine = app.extensions[NAME].sessions.kw["bind"]
+    sent: list[tuple[str, Any]] = []
+
+    def remember(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
+        sent.append((statement, parameters))
+
+    with engine.connect():
+        event.listen(engine, "before_cursor_execute", remember)
+        yield sent
+        event.remove(engine, "before_cursor_execute", remember)
+
+
+@pytest.fixture
+def explain(settings: Settings) -> Iterator[Callable[..., str]]:
+    """PostgreSQL's plan for a statement."""
+    connection = psycopg2.connect(settings.database_url)
+
+    def plan(statement: str, parameters: Any) -> str:
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN {statement}", parameters)
+            return "\n".join(line for (line,) in cursor.fetchall())
+
+    yield plan
+    connection.close()
+
+
 @pytest.mark.parametrize(
     "path", ["/v1/orders", "/v1/orders?service=123&customer_id=c", f"/v1/orders/{ABSENT}", "/v1/services"]
 )
-def test_a_read_is_one_statement(path: str, app: Flask, user: Client) -> None:
-    engine = app.extensions[NAME].sessions.kw["bind"]
-    user.get(path)  # the first one also connects
-    asked: list[str] = []
-
-    def remember(_: Any, __: Any, statement: str, *___: Any) -> None:
-        asked.append(statement)
-
-    event.listen(engine, "before_cursor_execute", remember)
+def test_a_read_is_one_statement(path: str, user: Client, statements: list[Any]) -> None:
     user.get(path)
-    event.remove(engine, "before_cursor_execute", remember)
-    assert len(asked) == 1
+    assert len(statements) == 1
+
+
+@pytest.mark.parametrize(
+    ("who", "query", "index"),
+    [
+        ("user", "", "ix_orders_owner"),
+        ("user", "sort=created_at", "ix_orders_owner"),
+        ("user", "created_after=2026-01-31T12:10:00Z&created_before=2026-01-31T12:20:00Z", "ix_orders_owner"),
+        ("user", "customer_id=c1", "ix_orders_customer"),
+        ("admin", "", "ix_orders_created"),
+        ("admin", "sort=created_at", "ix_orders_created"),
+    ],
+)
+def test_a_page_is_found_by_index(
+    who: str,
+    query: str,
+    index: str,
+    app: Flask,
+    signed_in: Any,
+    statements: list[Any],
+    explain: Callable[..., str],
+    execute: Callable[..., Any],
+    people: dict[str, Any],
+) -> None:
+    execute(
+        "INSERT INTO orders (id, owner_id, customer_id, services, total_fee, created_at, updated_at)"
+        " SELECT uuidv7(), CASE WHEN i %% 50 = 0 THEN %s::uuid ELSE uuidv7() END, 'c' || i %% 100, '{123}', 1,"
+        " %s::timestamptz + i * interval '1 second', now() FROM generate_series(1, 20000) i",
+        str(people["user"].id),
+        NOON,
+    )
+    execute("ANALYZE orders")
+    client = signed_in(app, who)
+    pages = [client.get(f"/v1/orders?{query}").get_json()]
+    if cursor := pages[0]["meta"]["next_cursor"]:
+        pages.append(client.get(f"/v1/orders?{query}&cursor={cursor}").get_json())
+    assert len(statements) == len(pages)
+    for statement, parameters in statements:
+        plan = explain(statement, parameters)
+        assert index in plan, plan
+        assert "Seq Scan" not in plan, plan
 
 
 def test_reads_without_a_database_are_503(make_app: Any, signed_in: Any) -> None:
