@@ -177,7 +177,10 @@ class Postgres:
             return True
         try:
             psycopg2.connect(self.url("postgres", SUPERUSER), connect_timeout=2).close()
-        except psycopg2.OperationalError:
+        except psycopg2.OperationalError as error:
+            if "authentication failed" in str(error):
+                self.kill()
+                raise StartError(f"The passwords of {self._data} are lost: `make clean` starts anew.") from None
             return False
         return True
 
@@ -208,8 +211,8 @@ class Postgres:
             self._data.rename(aside)
 
     def _password(self, user: str) -> str:
-        """The role's password, made on first use; they are kept in the folder, for its owner's eyes only."""
-        kept = self.folder / "passwords.json"
+        """The role's password, made on first use; they are kept beside the data, for their owner's eyes only."""
+        kept = self.home / "passwords.json"
         passwords: dict[str, str] = json.loads(kept.read_text()) if kept.exists() else {}
         if user not in passwords:
             passwords[user] = secrets.token_urlsafe(24)

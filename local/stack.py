@@ -18,7 +18,7 @@ from local.account import Account, discard_copies
 from local.demo import demonstrate
 from local.environment import load_secrets
 from local.postgres import Postgres
-from local.processes import StartError, kill, make_passable, wait_until
+from local.processes import StartError, end, make_passable, wait_until
 from local.record import Busy, Description, Record
 from local.supervisor import STOP_WITHIN, Supervisor
 
@@ -122,9 +122,7 @@ def stop() -> int:
     if RECORD.is_locked():
         supervisor = RECORD.supervisor()
         if supervisor:
-            supervisor.terminate()
-        if not wait_until(lambda: not RECORD.is_locked(), within=STOP_WITHIN + 40, every=0.1) and supervisor:
-            kill([supervisor])
+            end([supervisor], within=STOP_WITHIN + 40)
     with RECORD.lock():
         Supervisor(ROOT, {}, say).stop()
     say("Stopped.")

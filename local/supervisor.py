@@ -170,15 +170,15 @@ class Supervisor:
         began = monotonic()
         while True:
             self._check_children()
-            status = readiness(base_url)
+            problems = readiness(base_url)
             waited = monotonic() - began
-            if status == "ok" or (status and waited > OK_WITHIN):
+            if problems == [] or (problems and waited > OK_WITHIN):
                 break
             if waited > READY_WITHIN:
                 raise StartError(f"{base_url}/readyz did not come up; the end of the log:\n{tail(self._log('web'))}")
             sleep(0.05)
-        if status != "ok":
-            self._say(f"Ready, though {base_url}/readyz says {status}.")
+        for problem in problems:
+            self._say(f"Not as it should be, says {base_url}/readyz: {problem}")
 
     def _check_children(self) -> None:
         for name, child in self._children.items():
@@ -197,12 +197,16 @@ class Supervisor:
         return log.open("ab")
 
 
-def readiness(base_url: str) -> str:
-    """What /readyz says: `ok`, `degraded`, or nothing while it is not ready."""
+def readiness(base_url: str) -> list[str] | None:
+    """What /readyz finds wrong, nothing when all is well; None while the service is not ready."""
     try:
         answer = requests.get(f"{base_url}/readyz", timeout=2)
     except requests.RequestException:
-        return ""
+        return None
     if answer.status_code != requests.codes.ok:
-        return ""
-    return str(answer.json().get("status", "ok"))
+        return None
+    said = answer.json()
+    if said.get("status", "ok") == "ok":
+        return []
+    checks = said.get("checks", {})
+    return [f"{name}: {check['detail']}" for name, check in checks.items() if not check["ok"]] or [str(said)]

@@ -50,7 +50,18 @@ def test_nobody_gets_in_without_the_password(server: Postgres) -> None:
 
 
 def test_its_passwords_are_for_its_owner_only(server: Postgres) -> None:
-    assert (server.folder / "passwords.json").stat().st_mode & 0o777 == 0o600
+    assert (server.home / "passwords.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_data_whose_passwords_are_lost_is_refused_at_once(tmp_path: Path) -> None:
+    postgres = Postgres(tmp_path / "lost")
+    postgres.start()
+    postgres.stop()
+    (postgres.home / "passwords.json").unlink()
+    with pytest.raises(StartError, match="make clean"):
+        postgres.start()
+    assert postgres.pid is None
+    postgres.remove()
 
 
 def test_commits_wait_for_the_disk(server: Postgres) -> None:
