@@ -63,11 +63,22 @@ HEADERS = {
     "Replayed": ("`true` when the key had been used for this job before", {"type": "string", "const": "true"}),
     "PreferenceApplied": ("The wait that was honoured", {"type": "string", "examples": ["wait=10"]}),
     "ETag": ("The version of the resource", {"type": "string", "examples": ['"v1"']}),
+    "Limit": ("Requests allowed in the present window", {"type": "integer"}),
+    "Remaining": ("Requests left in it", {"type": "integer"}),
+    "Reset": ("When the next window begins, in seconds since 1970", {"type": "integer"}),
     "RequestId": ("The caller's own, or a new one; also in the logs", {"type": "string"}),
 }
-SENT_AS = {"RetryAfter": "Retry-After", "Replayed": "Idempotency-Replayed", "PreferenceApplied": "Preference-Applied"}
-SENT_AS |= {"RequestId": "X-Request-ID"}
-
+SENT_AS = {
+    "RetryAfter": "Retry-After",
+    "Replayed": "Idempotency-Replayed",
+    "PreferenceApplied": "Preference-Applied",
+    "RequestId": "X-Request-ID",
+    "Limit": "X-RateLimit-Limit",
+    "Remaining": "X-RateLimit-Remaining",
+    "Reset": "X-RateLimit-Reset",
+}
+LIMITED = ("Limit", "Remaining", "Reset")
+"""On every answer to a caller who is known; they are left out where that limit is switched off."""
 
 PROBLEMS: tuple[type[errors.AppError], ...] = (
     errors.BadRequest,

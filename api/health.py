@@ -18,6 +18,7 @@ from models import migrate
 from models.session import Sessions
 
 ALIVE_WITHIN = timedelta(seconds=30)
+FRESH = {"Cache-Control": "no-store"}
 SCHEDULER_LOCK = "rq:scheduler_lock"
 
 Check = tuple[str, bool, str]
@@ -30,9 +31,9 @@ def register(app: Flask) -> None:
 
 
 @documented("Whether this process answers", response=Health, tag="system")
-def alive() -> dict[str, Any]:
+def alive() -> tuple[dict[str, Any], dict[str, str]]:
     """Looks at nothing else: a process that cannot reach its stores need not be restarted for it."""
-    return {"status": "ok"}
+    return {"status": "ok"}, FRESH
 
 
 @documented(
@@ -42,7 +43,7 @@ def alive() -> dict[str, Any]:
     others={503: Readiness},
     tag="system",
 )
-def ready() -> tuple[dict[str, Any], int]:
+def ready() -> tuple[dict[str, Any], int, dict[str, str]]:
     """What writes and reads depend on."""
     bundle = services()
     checks = [*_database(bundle.sessions), *_queue(bundle.redis)]
@@ -50,7 +51,7 @@ def ready() -> tuple[dict[str, Any], int]:
     useless = not good["database"] and not good["redis"]
     status = "unavailable" if useless else "ok" if all(good.values()) else "degraded"
     shown = {name: {"ok": ok, "detail": detail} for name, ok, detail in checks}
-    return {"status": status, "checks": shown}, 503 if useless else 200
+    return {"status": status, "checks": shown}, 503 if useless else 200, FRESH
 
 
 def _database(sessions: Sessions) -> Iterator[Check]:

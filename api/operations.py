@@ -33,8 +33,8 @@ def of_command(command: type[Command], names: Names) -> dict[str, Any]:
     summary, _, description = inspect.cleandoc(command.__doc__ or "").partition("\n")
     queued = _job(command, route, names, State.QUEUED)
     done = _job(command, route, names, State.SUCCEEDED)
-    accepted = components.headers("RequestId", "Location", "RetryAfter", "Replayed")
-    final = components.headers("RequestId", "PreferenceApplied", "Replayed")
+    accepted = components.headers("RequestId", "Location", "RetryAfter", "Replayed", *components.LIMITED)
+    final = components.headers("RequestId", "PreferenceApplied", "Replayed", *components.LIMITED)
     operation = {
         "operationId": command.kind,
         "summary": summary.rstrip("."),
@@ -59,20 +59,19 @@ def of_view(path: str, method: str, said: Documented, access: Access, names: Nam
     parameters += _query_parameters(said.query) if said.query else []
     parameters += ["IfNoneMatch"] if said.conditional else []
     parameters += ["Prefer"] if said.waits else []
+    counted = components.LIMITED if access is not Access.ANYONE else ()
+    headers = components.headers("RequestId", *(["ETag"] if said.conditional else []), *counted)
     operation: dict[str, Any] = {
         "operationId": f"{method}_" + "_".join(part.strip("{}") for part in path.replace(".", "/").split("/") if part),
         "summary": said.summary,
         "parameters": parameters,
-        "responses": {str(status): _answer(status, body, said, names) for status, body in said.responses.items()},
+        "responses": {str(status): _answer(status, body, headers, names) for status, body in said.responses.items()},
         **_security(access),
     }
     if said.description:
         operation["description"] = said.description
     if said.conditional:
-        operation["responses"]["304"] = {
-            "description": "Not modified",
-            "headers": components.headers("RequestId", "ETag"),
-        }
+        operation["responses"]["304"] = {"description": "Not modified", "headers": headers}
     if said.body:
         content = {"schema": names[said.body], **_example(said.body)}
         operation["requestBody"] = {"required": True, "content": {"application/json": content}}
@@ -82,8 +81,7 @@ def of_view(path: str, method: str, said: Documented, access: Access, names: Nam
     return operation
 
 
-def _answer(status: int, body: type[BaseModel] | str | None, said: Documented, names: Names) -> dict[str, Any]:
-    headers = components.headers("RequestId", *(["ETag"] if said.conditional else []))
+def _answer(status: int, body: type[BaseModel] | str | None, headers: dict[str, Any], names: Names) -> dict[str, Any]:
     answer: dict[str, Any] = {"description": HTTPStatus(status).phrase, "headers": headers}
     if isinstance(body, str):
         answer["content"] = {body: {"schema": {"type": "object" if body.endswith("json") else "string"}}}

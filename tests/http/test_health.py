@@ -41,6 +41,7 @@ def ready(client: Client, *, status: int = 200) -> dict[str, Any]:
     answer = client.get("/readyz")
     assert monotonic() - began < 5
     assert answer.status_code == status
+    assert answer.headers["Cache-Control"] == "no-store"
     assert b"secret" not in answer.get_data()
     Readiness.model_validate_json(answer.get_data())
     return answer.get_json()
