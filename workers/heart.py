@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 import structlog
 
 from jobs.kernel import broker, registry
+from jobs.kernel.command import Command, handles_many
 from jobs.kernel.envelope import load
 from jobs.kernel.errors import Failed
 from workers.leases import Delivery, Leases
@@ -63,7 +64,7 @@ class Heart:
         now = time.monotonic()
         with self._lock:
             self._held, self._renewed = list(deliveries), now
-            self._deadline = now + max(_timeout(delivery) for delivery in deliveries)
+            self._deadline = now + _time_allowed(deliveries)
         try:
             yield
         finally:
@@ -84,8 +85,8 @@ class Heart:
                     log.warning("leases_reaped", jobs=reaped)
             except broker.LOST:
                 self._gap = True
-            except broker.ResponseError as refusal:
-                log.warning("heartbeat_refused", error=str(refusal))
+            except Exception as error:  # noqa: BLE001 - without a heart nobody would notice what has died
+                log.error("heartbeat_failed", exc_info=error)
             if self._stopped.wait(self._every):
                 return
 
@@ -103,9 +104,18 @@ class Heart:
                 log.warning("leases_lost", jobs=len(lost))
 
 
-def _timeout(delivery: Delivery) -> float:
+def _time_allowed(deliveries: Sequence[Delivery]) -> float:
+    """Seconds a batch may take: a set that is handled in one go is one execution, what is handled one by one is many."""
+    allowed: dict[str, float] = {}
+    for delivery in deliveries:
+        command = _kind(delivery)
+        one_go = command is not None and handles_many(command)
+        allowed[command.kind if command and one_go else delivery.id] = command.policy.timeout if command else LONGEST
+    return sum(allowed.values())
+
+
+def _kind(delivery: Delivery) -> type[Command] | None:
     try:
-        command = registry.find(str(load(delivery.data).get("kind")))
+        return registry.find(str(load(delivery.data).get("kind")))
     except Failed:
-        return LONGEST
-    return command.policy.timeout if command else LONGEST
+        return None

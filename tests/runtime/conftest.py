@@ -1,0 +1,23 @@
+"""A road whose probes leave their effects in a log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests import probes
+from tests.road import Road
+
+
+@pytest.fixture(autouse=True)
+def effects(execute: Callable[..., Any], road: Road) -> Callable[[], dict[str, int]]:
+    """How many effects each job has had, by job id."""
+    execute(probes.SCHEMA)
+    execute("TRUNCATE effects")
+
+    def counted() -> dict[str, int]:
+        return dict(execute("SELECT job_id::text, count(*)::int FROM effects GROUP BY 1"))
+
+    return counted
