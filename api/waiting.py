@@ -15,14 +15,17 @@ from time import monotonic, sleep
 from uuid import UUID
 
 import structlog
+from redis import Redis
+from sqlalchemy.exc import SQLAlchemyError
 
-from jobs.kernel import broker
+from jobs.kernel import broker, keys
 from jobs.kernel.errors import QueueDown
 from jobs.kernel.ledger import Ledger
+from jobs.kernel.outcome import FINAL
 from jobs.kernel.record import JobRecord
 
 LOOK = 1.0
-"""Seconds between looks at the ledger while nothing is heard: a message to a lost subscriber is lost."""
+"""Seconds between looks at all that is waited for: what is told while nobody listens is told in vain."""
 
 SUBSCRIBE = 0.3
 """Seconds that the first to wait waits for the subscriber; without it the looks still find the outcome."""
@@ -71,15 +74,17 @@ class Waiting:
                     self._waiting.pop(key, None)
 
     def until_final(self, job_id: UUID, event: Event, seconds: float) -> JobRecord | None:
-        """The job, final or as it is after `seconds`. Raises what Ledger.find raises."""
+        """The job, final or as it is after `seconds`; None where that cannot be told."""
         deadline = monotonic() + seconds
-        while (left := deadline - monotonic()) > 0:
-            event.wait(min(LOOK, left))
-            event.clear()
-            job = self._ledger.find(job_id)
-            if job is None or job.state.final:
-                return job
-        return self._ledger.find(job_id)
+        try:
+            while (left := deadline - monotonic()) > 0 and event.wait(left):
+                event.clear()
+                job = self._ledger.find(job_id)
+                if job is None or job.state.final:
+                    return job
+            return self._ledger.find(job_id)
+        except (QueueDown, SQLAlchemyError):
+            return None
 
     def watch(self, job_id: UUID, seconds: float) -> JobRecord | None:
         """The job, waited for: for somebody who did not submit it just now."""
@@ -106,16 +111,31 @@ class Waiting:
         try:
             with redis.pubsub() as pubsub:  # type: ignore[no-untyped-call]
                 pubsub.subscribe(channel)
+                look = 0.0
                 while True:
-                    message = pubsub.get_message(timeout=2)
-                    if message is None:
-                        continue
-                    if message["type"] == "subscribe":
+                    message = pubsub.get_message(timeout=LOOK)
+                    if message is not None and message["type"] == "subscribe":
                         self._subscribed.set()
-                    elif message["type"] == "message":
+                    elif message is not None:
                         self._wake(message["data"].decode().partition(" ")[0])
+                    if monotonic() >= look:
+                        self._look(redis)
+                        look = monotonic() + LOOK
         finally:
             redis.close()
+
+    def _look(self, redis: Redis) -> None:
+        """Wake those whose job is final, or not here any more, though nothing was heard of it."""
+        with self._lock:
+            waited_for = list(self._waiting)
+        if not waited_for:
+            return
+        asked = redis.pipeline(transaction=False)
+        for job_id in waited_for:
+            asked.hget(keys.job(job_id), "state")
+        for job_id, state in zip(waited_for, asked.execute(), strict=True):
+            if state is None or state.decode() in FINAL:
+                self._wake(job_id)
 
     def _wake(self, job_id: str) -> None:
         with self._lock:
