@@ -45,10 +45,10 @@ format: .venv/.installed-dev ## let ruff rewrite what it can
 	@$(PY) -m ruff format .
 
 lock: .venv/.installed ## compile requirements*.in to requirements*.txt, with hashes, for Python 3.11 and later
-	@$(PY) -m venv .local/lock
-	@.local/lock/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.8
+	@$(PY) -m venv .local/compiler
+	@.local/compiler/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.8
 	@for name in requirements requirements-local requirements-dev; do \
-		.local/lock/bin/uv pip compile --quiet $(ARGS) --universal --python-version 3.11 --generate-hashes --no-annotate \
+		.local/compiler/bin/uv pip compile --quiet $(ARGS) --universal --python-version 3.11 --generate-hashes --no-annotate \
 			--no-emit-index-url --custom-compile-command 'make lock' $$name.in -o $$name.txt || exit 1; done
 
 venv: .venv/.installed ## what running needs
