@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import sha256
 from types import MappingProxyType
 
 import orjson
@@ -12,6 +13,7 @@ from pydantic import Field
 from api import schemas, terms
 from api.access import caller, id_of, reads
 from api.documented import documented
+from api.reads.conditional import tagged
 from api.reads.pages import ListQuery, at, moment_and_id, page, position
 from api.services import services
 from jobs.kernel.errors import NotFound
@@ -36,7 +38,7 @@ def register(app: Flask) -> None:
 
 
 @reads()
-@documented("Read a job", response=schemas.Job, waits=True)
+@documented("Read a job", response=schemas.Job, conditional=True, waits=True)
 def get_job(id: str) -> Response:  # noqa: A002 - the route's own name for it
     """One job as it is now, or with `Prefer: wait=N` as soon as it is final."""
     seconds = terms.wait_of_request()
@@ -47,7 +49,11 @@ def get_job(id: str) -> Response:  # noqa: A002 - the route's own name for it
         raise NotFound
     if seconds and not job.state.final:
         job = own.waiting.watch(job_id, seconds) or job
-    return present(job, otherwise=200, waited=seconds)
+    body = orjson.dumps(job.view())
+    response = tagged(body, sha256(body).hexdigest()[:16])
+    if seconds and job.state.final:
+        response.headers["Preference-Applied"] = f"wait={seconds}"
+    return response
 
 
 @reads()
@@ -80,18 +86,16 @@ def list_jobs() -> Response:
     return _json(shown, 200)
 
 
-def present(job: JobRecord, *, otherwise: int, waited: int = 0, headers: Mapping[str, str] = NONE) -> Response:
-    """The answer with one job: 200 when it was waited for and is final, else `otherwise`, which 202 makes an
-    accepted write."""
+def accepted(job: JobRecord, *, waited: int = 0, headers: Mapping[str, str] = NONE) -> Response:
+    """The answer to a write: 202 with its job, or 200 when the job was waited for and is final."""
     done = waited > 0 and job.state.final
-    response = _json(job.view(), 200 if done else otherwise)
+    response = _json(job.view(), 200 if done else 202)
     response.headers.update(headers)
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
     if done:
         response.headers["Preference-Applied"] = f"wait={waited}"
-    if otherwise == 202:
-        response.headers["Location"] = f"/v1/jobs/{job.id}"
-        if not done:
-            response.headers["Retry-After"] = "1"
+    else:
+        response.headers["Retry-After"] = "1"
     return response
 
 

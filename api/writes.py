@@ -14,7 +14,7 @@ from werkzeug.exceptions import HTTPException
 
 from api import body, terms
 from api.access import View, guard, id_of, known_caller
-from api.jobs import REPLAYED, present
+from api.jobs import REPLAYED, accepted
 from api.services import services
 from api.terms import Terms
 from api.tokens import Caller
@@ -127,14 +127,14 @@ def _submit(submission: Submission, asked: Terms) -> Response:
     limit = own.limits.of_write(submission.owner) if submission.owner else None
     with ExitStack() as stack:
         event = stack.enter_context(own.waiting.expecting(submission.id)) if asked.wait else None
-        accepted = own.submitter.submit(submission, limit)
-        g.limit_state = accepted.limit
-        if not accepted.fresh:
-            return _replay(own.ledger.find(submission.id) or _fresh(submission, accepted), asked)
-        job = _fresh(submission, accepted)
+        taken = own.submitter.submit(submission, limit)
+        g.limit_state = taken.limit
+        if not taken.fresh:
+            return _replay(own.ledger.find(submission.id) or _fresh(submission, taken), asked)
+        job = _fresh(submission, taken)
         if event is not None:
             job = own.waiting.until_final(submission.id, event, asked.wait) or job
-    return present(job, otherwise=202, waited=asked.wait)
+    return accepted(job, waited=asked.wait)
 
 
 def _replay(job: JobRecord, asked: Terms) -> Response:
@@ -142,10 +142,10 @@ def _replay(job: JobRecord, asked: Terms) -> Response:
     g.job_id = str(job.id)
     if asked.wait and not job.state.final:
         job = services().waiting.watch(job.id, asked.wait) or job
-    return present(job, otherwise=202, waited=asked.wait, headers=REPLAYED)
+    return accepted(job, waited=asked.wait, headers=REPLAYED)
 
 
-def _fresh(submission: Submission, accepted: Accepted) -> JobRecord:
+def _fresh(submission: Submission, taken: Accepted) -> JobRecord:
     """What is known of a job that was submitted just now, without asking Redis again."""
     command = submission.command
     route = command.route
@@ -153,8 +153,8 @@ def _fresh(submission: Submission, accepted: Accepted) -> JobRecord:
         id=submission.id,
         kind=command.kind,
         owner=submission.owner,
-        state=accepted.state,
-        submitted_at=accepted.submitted_at,
-        run_at=submission.run_at if accepted.state is State.SCHEDULED else None,
+        state=taken.state,
+        submitted_at=taken.submitted_at,
+        run_at=submission.run_at if taken.state is State.SCHEDULED else None,
         resource=route.resource(submission.id, submission.target, creates=command.creates) if route else None,
     )

@@ -56,6 +56,14 @@ def test_a_strangers_job_looks_like_none(user: Client, other: Client, receipt_of
     assert all(problem == problems[0] for problem in problems)
 
 
+def test_a_job_that_has_not_changed_is_not_sent_again(user: Client) -> None:
+    job = user.post("/v1/orders", ORDER).get_json()
+    tag = user.get(job["links"]["self"]).headers["ETag"]
+    same = user.get(job["links"]["self"], headers={"If-None-Match": tag})
+    assert (same.status_code, same.data, same.headers["ETag"]) == (304, b"", tag)
+    assert user.get(job["links"]["self"], headers={"If-None-Match": '"another"'}).status_code == 200
+
+
 def test_the_list_holds_what_is_on_its_way_and_what_is_final(user: Client, receipt_of: Callable[..., str]) -> None:
     old, older = receipt_of("user", ago=60), receipt_of("user", ago=120)
     new = user.post("/v1/orders", ORDER).get_json()["id"]
