@@ -24,17 +24,23 @@ class Settings(BaseSettings):
         "production", description="`local` allows the built-in secrets; anything else refuses them"
     )
     database_url: str = Field(
-        "postgresql://millrace@127.0.0.1:5432/millrace", description="what workers and migrations write with"
+        "postgresql://millrace@127.0.0.1:5432/millrace",
+        description="what workers and migrations write with",
+        repr=False,
     )
     read_database_url: str = Field(
-        "", description="what the API reads with; empty: DATABASE_URL, in read-only sessions"
+        "", description="what the API reads with; empty: DATABASE_URL, in read-only sessions", repr=False
     )
-    redis_url: str = Field("redis://127.0.0.1:6379/0", description="broker, counters and leases; appendfsync always")
+    redis_url: str = Field(
+        "redis://127.0.0.1:6379/0", description="broker, counters and leases; appendfsync always", repr=False
+    )
     port: int = Field(8000, ge=1, le=65535, description="where the web process listens")
     public_base_url: str = Field("http://127.0.0.1:8000", description="how the outside reaches this service")
-    secret_key: str = Field(LOCAL_SECRET, description="derives ids from idempotency keys, cursors and counter names")
-    jwt_secret_key: str = Field(LOCAL_SECRET, description="signs access tokens")
-    jwt_secret_key_previous: str = Field("", description="still verifies tokens signed before a roll-over")
+    secret_key: str = Field(
+        LOCAL_SECRET, description="derives ids from idempotency keys, cursors and counter names", repr=False
+    )
+    jwt_secret_key: str = Field(LOCAL_SECRET, description="signs access tokens", repr=False)
+    jwt_secret_key_previous: str = Field("", description="still verifies tokens signed before a roll-over", repr=False)
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field((), description="allowed origins, comma-separated")
     trusted_proxies: int = Field(0, ge=0, le=10, description="how many proxies in front may set X-Forwarded-For")
 

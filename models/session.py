@@ -34,6 +34,7 @@ def _engine(url: str, options: str, *, application_name: str, pool_size: int) ->
         max_overflow=pool_size,
         pool_timeout=2,
         pool_recycle=1800,
+        hide_parameters=True,
         connect_args={"connect_timeout": 2, "options": options, "application_name": application_name},
     )
 

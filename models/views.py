@@ -44,6 +44,20 @@ def order(row: OrderRow) -> dict[str, Any]:
     }
 
 
+class ServiceRow(Protocol):
+    """What an entry of the catalogue needs to have to be shown."""
+
+    @property
+    def code(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+
+
+def service(row: ServiceRow) -> dict[str, Any]:
+    """An entry of the catalogue as `GET /v1/services` shows it."""
+    return {"code": row.code, "name": row.name}
+
+
 def etag(version: int) -> str:
     """The entity tag of a resource that counts its versions, without quotes (RFC 9110 §8.8.3)."""
     return f"v{version}"

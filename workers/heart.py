@@ -85,7 +85,7 @@ class Heart:
                     log.warning("leases_reaped", jobs=reaped)
             except broker.LOST:
                 self._gap = True
-            except Exception as error:  # noqa: BLE001 - without a heart nobody would notice what has died
+            except Exception as error:  # without a heart nobody would notice what has died
                 log.error("heartbeat_failed", exc_info=error)
             if self._stopped.wait(self._every):
                 return

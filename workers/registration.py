@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from redis import Redis
-from rq import Worker
+from rq import Queue, Worker
 from rq.serializers import JSONSerializer
+from rq.worker import WorkerStatus
 
 TTL_SECONDS = 30
 
@@ -33,7 +34,9 @@ class Registration:
         if self._redis.exists(self._worker.key):
             self._worker.heartbeat()
         else:
+            self._redis.sadd(Queue.redis_queues_keys, *self._worker.queue_keys())  # a queue shows before its first job
             self._worker.register_birth()  # type: ignore[no-untyped-call]
+            self._worker.set_state(WorkerStatus.IDLE)
 
     def sign_off(self) -> None:
         """Leave the registry."""

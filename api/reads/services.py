@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import orjson
 from flask import Flask, Response
 from sqlalchemy import select
@@ -14,7 +12,7 @@ from api.documented import documented
 from api.reads.pages import ListQuery, page, position
 from api.schemas import ServicePage
 from api.services import services
-from models import Service
+from models import Service, views
 
 
 class ServiceQuery(ListQuery):
@@ -35,9 +33,5 @@ def many() -> Response:
         statement = statement.where(Service.code > after[0])
     with services().sessions() as session:
         rows = session.scalars(statement).all()
-    shown = page(rows, query, secret, show=_view, place=lambda row: [row.code])
+    shown = page(rows, query, secret, show=views.service, place=lambda row: [row.code])
     return Response(orjson.dumps(shown), content_type="application/json")
-
-
-def _view(row: Service) -> dict[str, Any]:
-    return {"code": row.code, "name": row.name}

@@ -10,20 +10,27 @@ import structlog
 
 from config import Settings
 
+TRACEBACK = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
+"""Where it was raised, without the values of variables: among them are settings and bodies."""
+
 QUIET = ("rq", "rq_scheduler", "rq.worker", "gunicorn.access")
 
 
 def configure(settings: Settings) -> None:
     """Send structlog and the standard library's loggers to standard output in one form."""
     level = logging.getLevelNamesMapping()[settings.log_level]
+    as_json = settings.log_format == "json"
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.dict_tracebacks,
+        *([TRACEBACK] if as_json else []),
     ]
-    as_json = settings.log_format == "json"
-    last = structlog.processors.JSONRenderer(serializer=dumps) if as_json else structlog.dev.ConsoleRenderer()
+    last = (
+        structlog.processors.JSONRenderer(serializer=dumps)
+        if as_json
+        else structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    )
     structlog.configure(
         processors=[*shared, last],
         wrapper_class=structlog.make_filtering_bound_logger(level),
