@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
-from json import JSONDecoder
 from typing import Any, TypeVar
 
 from flask import request
@@ -44,8 +44,11 @@ def parse(model: type[M], raw: bytes) -> tuple[M | None, FieldErrors]:
 
     It is parsed twice: pydantic takes the last of repeated names in silence, so the standard library looks first.
     """
+    errors: FieldErrors = []
     try:
-        tree = DECODER.decode(raw.decode())
+        tree, repeats = _decoded(raw)
+        if repeats or b"\\u" in raw:
+            raw = json.dumps(_without_traps(tree, (), errors)).encode()
     except RecursionError:
         raise _unreadable("nested too deeply") from None
     except json.JSONDecodeError as broken:
@@ -54,10 +57,6 @@ def parse(model: type[M], raw: bytes) -> tuple[M | None, FieldErrors]:
         raise _unreadable("not UTF-8") from None
     except ValueError as broken:  # a number of thousands of digits, or a constant that JSON does not have
         raise _unreadable(str(broken).partition(";")[0]) from None
-    errors: FieldErrors = []
-    if b"\\u" in raw or _has_repeats(tree):
-        tree = _without_traps(tree, (), errors)
-        raw = json.dumps(tree).encode()
     try:
         return model.model_validate_json(raw), errors
     except ValidationError as refused:
@@ -94,19 +93,21 @@ class _Repeats(dict[str, Any]):
     names: list[str]
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    plain = dict(pairs)
-    if len(plain) == len(pairs):
-        return plain
-    repeats, seen = _Repeats(plain), set()
-    repeats.names = [name for name, _ in pairs if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
-    return repeats
+def _decoded(raw: bytes) -> tuple[Any, list[_Repeats]]:
+    """The JSON value, and the objects in it that repeat a name."""
+    found: list[_Repeats] = []
 
+    def keep(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        plain = dict(pairs)
+        if len(plain) == len(pairs):
+            return plain
+        repeats = _Repeats(plain)
+        counted = Counter(name for name, _ in pairs)
+        repeats.names = [name for name, times in counted.items() if times > 1]
+        found.append(repeats)
+        return repeats
 
-def _has_repeats(value: object) -> bool:
-    if isinstance(value, dict):
-        return isinstance(value, _Repeats) or any(map(_has_repeats, value.values()))
-    return isinstance(value, list) and any(map(_has_repeats, value))
+    return json.loads(raw.decode(), object_pairs_hook=keep, parse_constant=_no_constant), found
 
 
 def _without_traps(value: Any, path: tuple[object, ...], errors: FieldErrors) -> Any:
@@ -117,7 +118,7 @@ def _without_traps(value: Any, path: tuple[object, ...], errors: FieldErrors) ->
         return [_without_traps(item, (*path, place), errors) for place, item in enumerate(value)]
     if not isinstance(value, dict):
         return value
-    for name in dict.fromkeys(getattr(value, "names", ())):
+    for name in getattr(value, "names", ()):
         errors.append({"field": name_of((*path, name)), "message": "Named more than once"})
     return {
         _without_bad_characters(name, (*path, name), errors): _without_traps(item, (*path, name), errors)
@@ -139,6 +140,3 @@ def _no_constant(name: str) -> Any:
 
 def _unreadable(why: str) -> BadRequest:
     return BadRequest(f"The body is not JSON that can be read: {why}.", code="malformed_json")
-
-
-DECODER = JSONDecoder(object_pairs_hook=_object, parse_constant=_no_constant)

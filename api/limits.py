@@ -100,8 +100,8 @@ class Limits:
         name = self._limiter.storage.prefixed_key(self._user.key_for(self._key("user", user), SCOPE))  # type: ignore[attr-defined]
         return Limit(name, self._user.amount, self._user.get_expiry())
 
-    def count_refused(self, user: object) -> None:
-        """Count a write that never came to be submitted. Raises RateLimited; passes when Redis is away."""
+    def count_write(self, user: object) -> None:
+        """Count a write that never comes to be submitted. Raises RateLimited; passes when Redis is away."""
         try:
             self._hit(self._user, "user", user)
         except QueueDown:

@@ -44,14 +44,22 @@ def _view(command: type[Command], route: Route) -> View:
             target = id_of(id) if id is not None else None
             asked, value = _validated(command)
             submission = _submission(who, value, route, target, asked)
-            if earlier := _earlier(submission, asked, who, owners):
-                return _replay(earlier, asked)
+            earlier = _earlier(submission, who, owners)
         except (Rejected, HTTPException):
-            services().limits.count_refused(who and who.id)
+            _count(who)
             raise
-        return _submit(submission, asked)
+        if earlier is None:
+            return _submit(submission, asked)
+        _count(who)
+        return _replay(earlier, asked)
 
     return write
+
+
+def _count(who: Caller | None) -> None:
+    """What never comes to be submitted counts all the same."""
+    if who is not None:
+        services().limits.count_write(who.id)
 
 
 def _validated(command: type[Command]) -> tuple[Terms, Command]:
@@ -84,9 +92,7 @@ def _submission(who: Caller | None, value: Command, route: Route, target: UUID |
     )
 
 
-def _earlier(
-    submission: Submission, asked: Terms, who: Caller | None, owner_of: Select[UUID] | None
-) -> JobRecord | None:
+def _earlier(submission: Submission, who: Caller | None, owner_of: Select[UUID] | None) -> JobRecord | None:
     """The job that an earlier request with this key has left a receipt of. Raises NotFound for a target that is not
     there for the caller, and DatabaseDown where that cannot be told.
 
