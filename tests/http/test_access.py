@@ -10,7 +10,6 @@ import pytest
 from flask import Flask
 
 from api.access import matrix
-from api.services import NAME, Services
 from config import Settings
 from jobs.kernel.policy import Access
 from local.postgres import READER, Postgres
@@ -54,51 +53,6 @@ def test_a_route_that_declares_nothing_is_found_out(make_app: Callable[..., Flas
     app.add_url_rule("/v1/open", "open", lambda: "")
     with pytest.raises(TypeError, match="/v1/open"):
         list(matrix(app))
-
-
-@pytest.mark.usefixtures("people")
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "INSERT INTO services (code, name) VALUES ('x', 'x')",
-        "UPDATE users SET role = 'admin'",
-        "DELETE FROM orders",
-        "TRUNCATE receipts",
-        "CREATE TABLE mine (id int)",
-        "DROP TABLE orders",
-        "SELECT * FROM users FOR UPDATE",
-    ],
-)
-def test_the_api_cannot_write(settings: Settings, statement: str) -> None:
-    connection = psycopg2.connect(settings.read_database_url)
-    connection.autocommit = True
-    with connection.cursor() as cursor:
-        cursor.execute("SET default_transaction_read_only = off")  # whoever could do this could not write either
-        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
-            cursor.execute(statement)
-    connection.close()
-
-
-def test_the_api_reads_tables_that_come_later(settings: Settings, execute: Callable[..., None]) -> None:
-    execute("CREATE TABLE later (id int)")
-    connection = psycopg2.connect(settings.read_database_url)
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT * FROM later")
-            connection.rollback()
-            cursor.execute("SET TRANSACTION READ WRITE")
-            with pytest.raises(psycopg2.errors.InsufficientPrivilege):
-                cursor.execute("INSERT INTO later VALUES (1)")
-    finally:
-        connection.close()
-        execute("DROP TABLE later")
-
-
-def test_the_apis_own_sessions_are_read_only_under_any_role(make_app: Callable[..., Flask], settings: Settings) -> None:
-    own: Services = make_app(read_database_url="").extensions[NAME]
-    with own.sessions() as session:
-        connection = session.connection()
-        assert connection.exec_driver_sql("SHOW default_transaction_read_only").scalar_one() == "on"
 
 
 def test_roles_sync_can_be_run_again_and_changes_the_password(
