@@ -8,23 +8,22 @@ their names, then orders in order of their ids, so that two workers never wait f
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from decimal import Decimal
+from datetime import timedelta
 from math import ceil
 from typing import Any
 from uuid import UUID
 
-import orjson
-from sqlalchemy import text
+from sqlalchemy import select
 
 from jobs import rules
 from jobs.kernel.context import Context
 from jobs.kernel.envelope import Job
 from jobs.kernel.errors import Conflict, NotFound, PreconditionFailed, Rejected
 from jobs.kernel.outcome import Again, Outcome, rejected, succeeded
-from models import views
+from models import Service, order_store, views
+from models.order_store import Entry
 
 MOST_WAITS = 8
 EVERYWHERE = "*"
@@ -32,30 +31,6 @@ EVERYWHERE = "*"
 
 class ScopeMovedError(Exception):
     """An order changed its customer while its scope was being locked; decide again."""
-
-
-@dataclass(slots=True)
-class Entry:
-    """One order as the book has it: a row of `orders`, and what has become of it."""
-
-    id: UUID
-    owner_id: UUID
-    customer_id: str
-    services: list[str]
-    total_fee: Decimal
-    scheduled_for: datetime | None
-    created_at: datetime
-    updated_at: datetime
-    earlier_updates: list[datetime] | None
-    version: int
-    stored: bool = True
-    changed: bool = False
-    deleted: bool = False
-
-    @property
-    def moments(self) -> list[datetime]:
-        """Every moment at which it was created or updated."""
-        return [self.created_at, *(self.earlier_updates or ()), self.updated_at]
 
 
 @dataclass(slots=True)
@@ -72,14 +47,14 @@ class OrderBook:
         """One outcome per job, in the order of `jobs`; the changes are written, not committed."""
         self._lock()
         self._read_neighbours()
-        self.catalogue = set(self.ctx.session.scalars(text("SELECT code FROM services")))
+        self.catalogue = set(self.ctx.session.scalars(select(Service.code)))
         outcomes: dict[UUID, Outcome] = {}
         for job in sorted(self.jobs, key=lambda job: (job.moment, job.id)):
             try:
                 outcomes[job.id] = self._decide_one(job)
             except Rejected as refusal:
                 outcomes[job.id] = rejected(refusal)
-        self._write()
+        order_store.write(self.ctx.session, self.orders.values())
         return [outcomes[job.id] for job in self.jobs]
 
     def _decide_one(self, job: Job[Any]) -> Outcome:
@@ -177,68 +152,39 @@ class OrderBook:
 
     def _lock(self) -> None:
         """Lock the scopes of all jobs, then the orders they name, and enter those."""
-        targets = sorted({job.target for job in self.jobs if job.target})
-        asked = {self._asked_scope(job) for job in self.jobs if not job.target}
-        seen = self._read(TARGETS, ids=targets) if targets else []
-        scopes = asked | self._scopes_of(seen)
-        locked = {scope for scope in scopes if scope}
-        if locked:
-            self.ctx.session.execute(LOCK_SCOPES, {"scopes": sorted(locked)})
-        for entry in self._read(LOCK_TARGETS, ids=targets) if targets else []:
+        targets = {job.target for job in self.jobs if job.target}
+        seen = {entry.id: entry for entry in order_store.find(self.ctx.session, targets, lock=False)}
+        locked = {scope for pair in self._pairs(seen) if (scope := self._scope(*pair))}
+        order_store.lock_scopes(self.ctx.session, locked)
+        for entry in order_store.find(self.ctx.session, targets, lock=True):
             scope = self._scope(entry.owner_id, entry.customer_id)
             if scope and scope not in locked:
                 raise ScopeMovedError(entry.id)
             self._keep(entry)
 
-    def _asked_scope(self, job: Job[Any]) -> str | None:
-        owner = owner_of(job)
-        return self._scope(owner, getattr(job.command, "customer_id", None) or str(owner))
-
-    def _scopes_of(self, seen: list[Entry]) -> set[str | None]:
-        """The scopes that the named orders are in, and those that they are asked to move to."""
-        owners = {entry.id: entry.owner_id for entry in seen}
-        there = {self._scope(entry.owner_id, entry.customer_id) for entry in seen}
-        for job in self.jobs:
-            if job.target in owners:
-                owner = owners[job.target]
-                asked = getattr(job.command, "customer_id", None)
-                there |= {self._scope(owner, asked or str(owner))}
-        return there
-
     def _read_neighbours(self) -> None:
         """Enter the orders whose moments could be within the window of any job's."""
         since = min(job.moment for job in self.jobs) - self._window
-        scope = self.ctx.settings.order_window_scope
-        if scope == "off":
-            return
-        pairs = self._pairs()
-        query = NEIGHBOURS if scope == "customer" else NEIGHBOURS_EVERYWHERE
-        for entry in self._read(query, since=since, pairs=orjson.dumps(pairs).decode()):
+        match self.ctx.settings.order_window_scope:
+            case "customer":
+                near = order_store.of_customers(self.ctx.session, self._pairs(self.orders), since)
+            case "global":
+                near = order_store.of_everybody(self.ctx.session, since)
+            case _:
+                near = []
+        for entry in near:
             self._keep(self.orders.get(entry.id, entry))
 
-    def _pairs(self) -> list[dict[str, str]]:
+    def _pairs(self, known: Mapping[UUID, Entry]) -> set[tuple[UUID, str]]:
+        """The (owner, customer) that the jobs are about: where an order is, and where it is asked to be."""
         pairs = set()
         for job in self.jobs:
-            entry = self.orders.get(job.target) if job.target else None
+            entry = known.get(job.target) if job.target else None
             owner = entry.owner_id if entry else owner_of(job)
-            asked = getattr(job.command, "customer_id", None)
-            pairs.add((str(owner), asked or str(owner)))
+            pairs.add((owner, getattr(job.command, "customer_id", None) or str(owner)))
             if entry:
-                pairs.add((str(owner), entry.customer_id))
-        return [{"owner_id": owner, "customer_id": customer} for owner, customer in pairs]
-
-    def _read(self, query: Any, **values: Any) -> list[Entry]:
-        return [Entry(*row) for row in self.ctx.session.execute(query, values)]
-
-    def _write(self) -> None:
-        session = self.ctx.session
-        entries = self.orders.values()
-        if placed := [row(entry) for entry in entries if not entry.stored and not entry.deleted]:
-            session.execute(INSERT, {"rows": orjson.dumps(placed).decode()})
-        if changed := [row(entry) for entry in entries if entry.stored and entry.changed and not entry.deleted]:
-            session.execute(UPDATE, {"rows": orjson.dumps(changed).decode()})
-        if deleted := [entry.id for entry in entries if entry.stored and entry.deleted]:
-            session.execute(DELETE, {"ids": deleted})
+                pairs.add((owner, entry.customer_id))
+        return pairs
 
 
 def owner_of(job: Job[Any]) -> UUID:
@@ -246,60 +192,3 @@ def owner_of(job: Job[Any]) -> UUID:
     if job.owner is None:
         raise NotFound
     return job.owner
-
-
-def row(entry: Entry) -> dict[str, Any]:
-    """An entry as the JSON that INSERT and UPDATE take."""
-    return {name: getattr(entry, name) for name in COLUMNS} | {"total_fee": str(entry.total_fee)}
-
-
-COLUMNS = (
-    "id",
-    "owner_id",
-    "customer_id",
-    "services",
-    "total_fee",
-    "scheduled_for",
-    "created_at",
-    "updated_at",
-    "earlier_updates",
-    "version",
-)
-NAMES = ", ".join(COLUMNS)
-TYPED = (
-    "id uuid, owner_id uuid, customer_id text, services text[], total_fee numeric, scheduled_for timestamptz, "
-    "created_at timestamptz, updated_at timestamptz, earlier_updates timestamptz[], version int"
-)
-
-# DO UPDATE, not DO NOTHING: it locks the row whether it was there or not, in the order of the sub-query.
-LOCK_SCOPES = text(
-    """
-    INSERT INTO order_scopes AS known (scope) SELECT unnest(CAST(:scopes AS text[]))
-    ON CONFLICT (scope) DO UPDATE SET scope = known.scope
-    """
-)
-TARGETS = text(f"SELECT {NAMES} FROM orders WHERE id = ANY(CAST(:ids AS uuid[]))")
-LOCK_TARGETS = text(f"SELECT {NAMES} FROM orders WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR UPDATE")
-NEIGHBOURS = text(
-    f"""
-    SELECT {NAMES} FROM orders
-    JOIN json_to_recordset(CAST(:pairs AS json)) AS asked(owner_id uuid, customer_id text)
-    USING (owner_id, customer_id)
-    WHERE updated_at >= :since
-    """
-)
-NEIGHBOURS_EVERYWHERE = text(f"SELECT {NAMES} FROM orders WHERE updated_at >= :since AND :pairs IS NOT NULL")
-INSERT = text(
-    f"INSERT INTO orders ({NAMES}) SELECT {NAMES} FROM json_to_recordset(CAST(:rows AS json)) AS new({TYPED})"
-)
-UPDATE = text(
-    f"""
-    UPDATE orders SET
-        customer_id = new.customer_id, services = new.services, total_fee = new.total_fee,
-        scheduled_for = new.scheduled_for, updated_at = new.updated_at, earlier_updates = new.earlier_updates,
-        version = new.version
-    FROM json_to_recordset(CAST(:rows AS json)) AS new({TYPED})
-    WHERE orders.id = new.id
-    """
-)
-DELETE = text("DELETE FROM orders WHERE id = ANY(CAST(:ids AS uuid[]))")

@@ -12,7 +12,9 @@ from uuid import UUID
 
 def instant(value: datetime | None) -> str | None:
     """RFC 3339 in UTC, microseconds always, ending in `Z`."""
-    return None if value is None else value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return (
+        None if value is None else f"{value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
+    )
 
 
 class OrderRow(Protocol):

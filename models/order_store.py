@@ -1,0 +1,133 @@
+"""Orders in sets: locked, read and written in set-based SQL, for the workers that decide about them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import orjson
+from sqlalchemy import TextClause, text
+from sqlalchemy.orm import Session
+
+
+@dataclass(slots=True)
+class Entry:
+    """One order as a worker has it in hand: a row of `orders`, and what has become of it."""
+
+    id: UUID
+    owner_id: UUID
+    customer_id: str
+    services: list[str]
+    total_fee: Decimal
+    scheduled_for: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    earlier_updates: list[datetime] | None
+    version: int
+    stored: bool = True
+    changed: bool = False
+    deleted: bool = False
+
+    @property
+    def moments(self) -> list[datetime]:
+        """Every moment at which it was created or updated."""
+        return [self.created_at, *(self.earlier_updates or ()), self.updated_at]
+
+    def row(self) -> dict[str, Any]:
+        """The columns, as JSON that INSERT and UPDATE take."""
+        return {name: getattr(self, name) for name in COLUMNS} | {"total_fee": str(self.total_fee)}
+
+
+def lock_scopes(session: Session, scopes: Collection[str]) -> None:
+    """Lock scopes of the timing rule until the transaction ends, in order of their names."""
+    if scopes:
+        session.execute(LOCK_SCOPES, {"scopes": sorted(scopes)})
+
+
+def find(session: Session, ids: Collection[UUID], *, lock: bool) -> list[Entry]:
+    """The orders of these ids that there are; locked, in order of their ids, where that is asked for."""
+    return _read(session, FIND_AND_LOCK if lock else FIND, ids=list(ids)) if ids else []
+
+
+def of_customers(session: Session, pairs: Iterable[tuple[UUID, str]], since: datetime) -> list[Entry]:
+    """The orders of these (owner, customer) that were changed at `since` or later."""
+    asked = [{"owner_id": owner, "customer_id": customer} for owner, customer in pairs]
+    return _read(session, OF_CUSTOMERS, since=since, pairs=orjson.dumps(asked).decode())
+
+
+def of_everybody(session: Session, since: datetime) -> list[Entry]:
+    """All orders that were changed at `since` or later."""
+    return _read(session, OF_EVERYBODY, since=since)
+
+
+def write(session: Session, entries: Collection[Entry]) -> None:
+    """Bring the table to what the entries say."""
+    placed = [entry.row() for entry in entries if not entry.stored and not entry.deleted]
+    changed = [entry.row() for entry in entries if entry.stored and entry.changed and not entry.deleted]
+    deleted = [entry.id for entry in entries if entry.stored and entry.deleted]
+    if placed:
+        session.execute(INSERT, {"rows": orjson.dumps(placed).decode()})
+    if changed:
+        session.execute(UPDATE, {"rows": orjson.dumps(changed).decode()})
+    if deleted:
+        session.execute(DELETE, {"ids": deleted})
+
+
+def _read(session: Session, query: TextClause, **values: object) -> list[Entry]:
+    return [Entry(*row) for row in session.execute(query, values)]
+
+
+COLUMNS = (
+    "id",
+    "owner_id",
+    "customer_id",
+    "services",
+    "total_fee",
+    "scheduled_for",
+    "created_at",
+    "updated_at",
+    "earlier_updates",
+    "version",
+)
+NAMES = ", ".join(COLUMNS)
+TYPED = (
+    "id uuid, owner_id uuid, customer_id text, services text[], total_fee numeric, scheduled_for timestamptz, "
+    "created_at timestamptz, updated_at timestamptz, earlier_updates timestamptz[], version int"
+)
+
+# DO UPDATE, not DO NOTHING: it locks the row whether it was there or not, in the order of the sub-query.
+LOCK_SCOPES = text(
+    """
+    INSERT INTO order_scopes AS known (scope) SELECT unnest(CAST(:scopes AS text[]))
+    ON CONFLICT (scope) DO UPDATE SET scope = known.scope
+    """
+)
+FIND = text(f"SELECT {NAMES} FROM orders WHERE id = ANY(CAST(:ids AS uuid[]))")
+FIND_AND_LOCK = text(f"SELECT {NAMES} FROM orders WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR UPDATE")
+OF_CUSTOMERS = text(
+    f"""
+    SELECT {NAMES} FROM orders
+    JOIN json_to_recordset(CAST(:pairs AS json)) AS asked(owner_id uuid, customer_id text)
+    USING (owner_id, customer_id)
+    WHERE updated_at >= :since
+    """
+)
+OF_EVERYBODY = text(f"SELECT {NAMES} FROM orders WHERE updated_at >= :since")
+INSERT = text(
+    f"INSERT INTO orders ({NAMES}) SELECT {NAMES} FROM json_to_recordset(CAST(:rows AS json)) AS new({TYPED})"
+)
+UPDATE = text(
+    f"""
+    UPDATE orders SET
+        customer_id = new.customer_id, services = new.services, total_fee = new.total_fee,
+        scheduled_for = new.scheduled_for, updated_at = new.updated_at, earlier_updates = new.earlier_updates,
+        version = new.version
+    FROM json_to_recordset(CAST(:rows AS json)) AS new({TYPED})
+    WHERE orders.id = new.id
+    """
+)
+DELETE = text("DELETE FROM orders WHERE id = ANY(CAST(:ids AS uuid[]))")
