@@ -18,7 +18,7 @@ class Settings(BaseSettings):
     Raises pydantic's ValidationError, naming each variable that is wrong.
     """
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=False)
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     environment: Literal["local", "production"] = Field(
         "production", description="`local` allows the built-in secrets; anything else refuses them"

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 from flask import Flask
 from flask_migrate import Migrate
-from redis import BlockingConnectionPool, Redis
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import jobs
@@ -22,12 +21,6 @@ from jobs.kernel.ledger import Ledger
 from jobs.kernel.submit import Submitter
 from models import Base
 from models.session import reader
-
-CONNECTIONS = 16
-"""To Redis, in one process. It answers a plain write in half a millisecond, so that few are ever in use."""
-
-TURN = 0.5
-"""Seconds that a request waits for one; with the time-out of its answer, less than CONTRACT.md §1's second."""
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -51,17 +44,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     return app
 
 
-def _connect(url: str) -> Redis:
-    """A Redis client whose connections are shared by any number of requests at once.
-
-    Without a bound, a burst of requests would open as many connections, whose handshakes alone outlast the time-out.
-    """
-    options = broker.options() | {"max_connections": CONNECTIONS, "timeout": TURN}
-    return Redis(connection_pool=BlockingConnectionPool.from_url(url, **options))
-
-
 def _services(app: Flask, settings: Settings) -> Services:
-    redis = _connect(settings.redis_url)
+    redis = broker.connect(settings.redis_url)
     sessions = reader(settings.read_database_url or settings.database_url)
     ledger = Ledger(redis, sessions)
     return Services(

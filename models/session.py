@@ -7,6 +7,18 @@ from sqlalchemy.orm import Session, sessionmaker
 
 Sessions = sessionmaker[Session]
 
+NETWORK = {
+    "connect_timeout": 2,
+    "tcp_user_timeout": 5000,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 2,
+}
+"""How soon a server that answers no more is given up: seconds, but `tcp_user_timeout` in milliseconds.
+
+Source: https://www.postgresql.org/docs/18/libpq-connect.html#LIBPQ-PARAMKEYWORDS
+"""
+
 
 def writer(url: str, *, lease_seconds: float) -> Sessions:
     """Sessions for workers. Their time limits stay below the lease, so that a stuck transaction ends before
@@ -35,7 +47,7 @@ def _engine(url: str, options: str, *, application_name: str, pool_size: int) ->
         pool_timeout=2,
         pool_recycle=1800,
         hide_parameters=True,
-        connect_args={"connect_timeout": 2, "options": options, "application_name": application_name},
+        connect_args={"options": options, "application_name": application_name, **NETWORK},
     )
 
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from redis import Redis
+from redis import BlockingConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
 LOST = (RedisConnectionError, RedisTimeoutError, OSError)
 """Redis did not answer: whether it did what was asked is not known."""
 
 FULL = (OutOfMemoryError,)
+"""Redis has no room for a write."""
+
+CONNECTIONS, TURN = 16, 0.5
+"""To Redis in one process, and seconds to wait for one; a plain write holds one for half a millisecond."""
 
 __all__ = ["FULL", "LOST", "ResponseError", "connect", "options"]
 
@@ -28,9 +33,17 @@ def options(*, timeout: float = 0.3) -> dict[str, Any]:
         "retry": Retry(NoBackoff(), 0),
         "retry_on_timeout": False,
         "health_check_interval": 0,
+        "protocol": 2,
+        "driver_info": None,
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
     }
 
 
 def connect(url: str, *, timeout: float = 0.3) -> Redis:
-    """A client with a pool of its own. `timeout`: seconds to wait for an answer; longer for blocking reads."""
-    return Redis.from_url(url, **options(timeout=timeout))
+    """A client with a pool of its own. `timeout`: seconds to wait for an answer; longer for blocking reads.
+
+    The pool is bounded: in a burst, as many connections as requests would spend longer on their handshakes than the
+    time-out allows. Whoever finds it empty waits for half a second at most, and then gets one of `LOST`.
+    """
+    pool = BlockingConnectionPool.from_url(url, max_connections=CONNECTIONS, timeout=TURN, **options(timeout=timeout))
+    return Redis(connection_pool=pool)
