@@ -16,6 +16,7 @@ from typing import Any
 
 from sqlalchemy import text
 
+from jobs.kernel import registry
 from jobs.kernel.command import Command
 from jobs.kernel.context import Context
 from jobs.kernel.envelope import Job
@@ -70,7 +71,12 @@ class ManyProbes(Command, kind="test.many", policy=Policy("default", retry=QUICK
         return [succeeded({"together": len(jobs)}) for _ in jobs]
 
 
-if __name__ == "__main__":
+KINDS = (Probe, ManyProbes)
+
+if __name__ != "__main__":  # tests that want them declare them, by the fixture `probes`
+    for kind in KINDS:
+        registry.remove(kind)
+else:
     from workers import __main__ as entry
     from workers import supervisor
 

@@ -24,6 +24,8 @@ class Registration:
     def sign_on(self) -> None:
         """Register, or renew: also after Redis has lost everything."""
         if self._worker is None:
+            options = self._redis.connection_pool.connection_kwargs
+            timeout = options["socket_timeout"]
             self._worker = Worker(
                 self._queues,
                 name=self._name,
@@ -31,6 +33,7 @@ class Registration:
                 serializer=JSONSerializer,
                 worker_ttl=TTL_SECONDS,
             )
+            options["socket_timeout"] = timeout  # RQ sets its own, of many seconds: a lost reply would stop the heart
         if self._redis.exists(self._worker.key):
             self._worker.heartbeat()
         else:

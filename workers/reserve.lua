@@ -74,5 +74,6 @@ for i, job in ipairs(taken) do
   reply[i] = {id, queue, f[2], f[3], f[4], f[5], f[6], tonumber(f[7]) or 1, attempt, tonumber(f[9]) or 0,
     tonumber(f[10]) or 0, f[12], started}
 end
-if #taken > 0 then redis.call('HSET', 'rq:worker:' .. worker, 'state', 'busy') end
+local registered = 'rq:worker:' .. worker
+if #taken > 0 and redis.call('EXISTS', registered) == 1 then redis.call('HSET', registered, 'state', 'busy') end
 return reply

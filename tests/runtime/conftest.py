@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from tests import probes
+from jobs.kernel import registry
+from tests.probes import KINDS, SCHEMA
 from tests.road import Road
+
+
+@pytest.fixture(autouse=True)
+def probes() -> Iterator[None]:
+    """Kinds for tests are declared."""
+    for kind in KINDS:
+        registry.add(kind)
+    yield
+    for kind in KINDS:
+        registry.remove(kind)
 
 
 @pytest.fixture(autouse=True)
 def effects(execute: Callable[..., Any], road: Road) -> Callable[[], dict[str, int]]:
     """How many effects each job has had, by job id."""
-    execute(probes.SCHEMA)
+    execute(SCHEMA)
     execute("TRUNCATE effects")
 
     def counted() -> dict[str, int]:
