@@ -1,0 +1,163 @@
+"""A client of the running service: over HTTP, by as many threads as a test likes, and careful with its keys."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+from uuid import UUID
+
+import requests
+
+FINAL = frozenset({"succeeded", "rejected", "failed", "canceled"})
+Job = dict[str, Any]
+T = TypeVar("T")
+S = TypeVar("S")
+
+
+class Client:
+    """Somebody who may be signed in. `owner`: their user id. Every thread has connections of its own."""
+
+    def __init__(self, base_url: str, token: str = "", owner: UUID | None = None) -> None:
+        self.base_url = base_url
+        self.owner = owner
+        self._token = token
+        self._local = threading.local()
+        self._sessions: list[requests.Session] = []
+
+    def __call__(self, method: str, path: str, **more: Any) -> requests.Response:
+        """One request; `more`: what requests takes."""
+        return self._session().request(method, self.base_url + path, **{"timeout": 30} | more)
+
+    def get(self, path: str, **more: Any) -> requests.Response:
+        return self("GET", path, **more)
+
+    def post(self, body: dict[str, Any], path: str = "/v1/orders", **more: Any) -> requests.Response:
+        return self("POST", path, json=body, **more)
+
+    def job(self, job_id: str) -> Job:
+        """A job as it now is."""
+        answer = self.get(f"/v1/jobs/{job_id}")
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    def placed(self, customer: str, query: str = "", **more: Any) -> Job:
+        """The job of an order that was acknowledged at once. `more`: members of the order."""
+        answer = self.post(order(customer, **more), f"/v1/orders{query}")
+        assert answer.status_code == 202, answer.text
+        return dict(answer.json())
+
+    def persist(self, customer: str, *, query: str = "", seen: list[requests.Response] | None = None) -> str:
+        """Place an order as a careful client does: with one key, again and again until it is acknowledged; its id.
+
+        `seen`: takes the answers that were no acknowledgement.
+        """
+        key, deadline = secrets.token_hex(12), time.monotonic() + 60
+        while True:
+            try:
+                answer = self.post(order(customer), f"/v1/orders{query}", headers={"Idempotency-Key": key}, timeout=10)
+                if answer.status_code == 202:
+                    return str(answer.json()["id"])
+                assert answer.status_code == 503, answer.text
+                if seen is not None:
+                    seen.append(answer)
+            except (requests.ConnectionError, requests.Timeout):
+                pass
+            assert time.monotonic() < deadline, "not acknowledged in a minute"
+            time.sleep(0.1)
+
+    def until_final(self, job_id: str, seconds: float = 30) -> Job:
+        """The job, as soon as it is final. Raises AssertionError when that takes longer."""
+        deadline = time.monotonic() + seconds
+        while (job := self.job(job_id))["status"] not in FINAL:
+            assert time.monotonic() < deadline, f"still {job['status']}"
+            time.sleep(0.05)
+        return job
+
+    def listed(self, limit: int = 100) -> list[Job]:
+        """All jobs there are, page by page by cursor."""
+        found: list[Job] = []
+        query = f"limit={limit}"
+        for _ in range(1000):
+            answer = self.get(f"/v1/jobs?{query}")
+            assert answer.status_code == 200, answer.text
+            page = answer.json()
+            found += page["data"]
+            if page["meta"]["next_cursor"] is None:
+                return found
+            query = f"limit={limit}&cursor={page['meta']['next_cursor']}"
+        raise AssertionError("a list without an end")
+
+    def close(self) -> None:
+        for session in self._sessions:
+            session.close()
+
+    def _session(self) -> requests.Session:
+        if not hasattr(self._local, "session"):
+            session = self._local.session = requests.Session()
+            session.trust_env = False
+            if self._token:
+                session.headers["Authorization"] = f"Bearer {self._token}"
+            self._sessions.append(session)
+        return self._local.session  # type: ignore[no-any-return]
+
+
+class Sightings:
+    """What one observer has seen of jobs, one look after the other; `wrong` says what may not have been seen."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+        self.statuses: dict[str, list[str]] = {}
+        self.wrong: list[str] = []
+        self._last: dict[str, Job] = {}
+
+    def see(self, job: Job) -> None:
+        """Note what a job looks like now, and judge it by how it looked before."""
+        self.looks += 1
+        before = self._last.get(job["id"], job)
+        status, path = job["status"], self.statuses.setdefault(job["id"], [])
+        if before["status"] in FINAL and _outcome(before) != _outcome(job):
+            self.wrong.append(f"{job['id']} was final, and changed: {_outcome(before)} became {_outcome(job)}")
+        if (status in FINAL) is not (job["finished_at"] is not None):
+            self.wrong.append(f"{job['id']} is {status}, finished at {job['finished_at']}")
+        if status == "canceled" or (status == "scheduled" and not job["run_at"]):
+            self.wrong.append(f"{job['id']} is {status}, which nobody asked for")
+        if any(before[name] != job[name] for name in ("kind", "submitted_at", "links")):
+            self.wrong.append(f"{job['id']} is another job now: {before} became {job}")
+        if path[-1:] != [status]:
+            path.append(status)
+        self._last[job["id"]] = job
+
+
+def _outcome(job: Job) -> tuple[Any, ...]:
+    return job["status"], job["finished_at"], job["attempts"], job["error"]
+
+
+def order(customer: str, **more: Any) -> dict[str, Any]:
+    """An order that is valid."""
+    return {"services": ["123", "456"], "total_fee": "100.00", "customer_id": customer} | more
+
+
+def at_once(work: Callable[[int], T], count: int) -> list[T]:
+    """Do something `count` times, all at the same moment, by a thread each."""
+    barrier = threading.Barrier(count)
+
+    def one(number: int) -> T:
+        barrier.wait(30)
+        return work(number)
+
+    return by_threads(count, one, range(count))
+
+
+def by_threads(threads: int, work: Callable[[S], T], items: Iterable[S]) -> list[T]:
+    """Results in order of the items; the first error that a thread raised is raised."""
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(work, items))
+
+
+def parts(items: Sequence[T], count: int) -> Iterator[Sequence[T]]:
+    """The items in `count` parts."""
+    return (items[start::count] for start in range(count))

@@ -1,0 +1,35 @@
+"""One stack for all acceptance tests, and somebody new for each."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.acceptance.client import Client
+from tests.acceptance.stack import Stack
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with Stack.started(tmp_path_factory.mktemp("acceptance")) as started:
+        yield started
+
+
+@pytest.fixture
+def user(stack: Stack) -> Iterator[Client]:
+    """Somebody who has no jobs yet."""
+    somebody = stack.person()
+    yield somebody
+    somebody.close()
+
+
+@pytest.fixture
+def chance() -> random.Random:
+    """What a test leaves to chance; with the SEED it prints, it does so alike again."""
+    seed = int(os.environ.get("SEED") or random.randrange(2**32))
+    sys.stdout.write(f"SEED={seed}\n")
+    return random.Random(seed)
