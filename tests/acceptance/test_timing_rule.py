@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -87,7 +88,7 @@ def test_orders_that_wait_for_one_customer_are_placed_one_window_apart(stack: St
     finals = [user.until_final(job["id"], 60) for job in jobs]
     assert {job["status"] for job in finals} == {"succeeded"}
     moments = sorted(moment(job["result"]["created_at"]) for job in finals)
-    assert all(later - earlier > WINDOW for earlier, later in zip(moments, moments[1:], strict=False))
+    assert all(later - earlier > WINDOW for earlier, later in pairwise(moments))
     stack.assert_each_once(user, [job["id"] for job in jobs])
 
 
