@@ -17,7 +17,7 @@ from werkzeug.exceptions import HTTPException
 
 from api.services import services
 from jobs.kernel import broker
-from jobs.kernel.errors import AppError, DatabaseDown, QueueDown, QueueFull, RateLimited, Unauthenticated, type_prefix
+from jobs.kernel.errors import AppError, DatabaseDown, QueueDown, RateLimited, Unauthenticated, type_prefix
 
 CODES = {404: "not_found", 413: "body_too_large", 415: "unsupported_media_type", 500: "internal_error"}
 DETAILS = {
@@ -38,8 +38,7 @@ def register(app: Flask) -> None:
     app.register_error_handler(PoolTimeout, lambda _: render(DatabaseDown()))
     for lost in broker.LOST:
         app.register_error_handler(lost, lambda _: render(QueueDown()))
-    for full in broker.FULL:
-        app.register_error_handler(full, lambda _: render(QueueFull()))
+    app.register_error_handler(broker.ResponseError, _of_redis)
     app.register_error_handler(Exception, _of_defect)
 
 
@@ -50,6 +49,12 @@ def render(error: AppError) -> Response:
     if isinstance(error, Unauthenticated):
         response.headers.setdefault("WWW-Authenticate", "Bearer")
     return response
+
+
+def _of_redis(refusal: broker.ResponseError) -> Response:
+    """A command that Redis refused."""
+    unavailable = broker.unavailable(refusal)
+    return render(unavailable) if unavailable else _of_defect(refusal)
 
 
 def _response(problem: dict[str, Any]) -> Response:

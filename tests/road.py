@@ -103,7 +103,7 @@ class Road:
         for queue in QUEUES:
             for member in self.redis.zrange(f"millrace:leases:{queue}", 0, -1):
                 self.redis.zadd(f"millrace:leases:{queue}", {member: float(self.redis.time()[0] * 1000 - 1)})
-        self.redis.hset("millrace:reaper", mapping={"grace_until": 0, "gap_end": 0})
+        self.redis.hset("millrace:reaper", mapping={"grace_until": 0})
         self.leases.reap(gap=False)
 
     def rows(self, statement: str) -> list[Any]:

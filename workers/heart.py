@@ -79,8 +79,8 @@ class Heart:
                     self._registration.sign_on()
                     registered = time.monotonic()
                 self._beat()
-                reaped = self._leases.reap(gap=self._gap)
-                self._gap = False
+                gap, self._gap = self._gap, False
+                reaped = self._leases.reap(gap=gap)
                 if reaped:
                     log.warning("leases_reaped", jobs=reaped)
             except broker.LOST:

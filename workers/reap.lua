@@ -2,7 +2,7 @@
 -- ARGV: 1 lease in ms, 2 '1' when this worker could not reach Redis since its last call, 3 most jobs, then the queues.
 -- Returns how many were put back.
 -- After a gap (Redis was restarted, or out of reach) nobody could send heartbeats: the reaper waits one full lease,
--- and leases that expired in the gap count as no crash. Otherwise the members of a crashed batch are suspects: they
+-- and leases taken before its end count as no crash: whoever took them may not even have heard of it. Otherwise the members of a crashed batch are suspects: they
 -- run in halves, then alone, and only a death while alone counts.
 -- include clock
 -- include push
@@ -10,9 +10,9 @@ local lease_ms, gap, most = tonumber(ARGV[1]), ARGV[2] == '1', tonumber(ARGV[3])
 local now = math.floor(now_us() / 1000)
 redis.call('UNLINK', 'millrace:none') -- a removing write first: what follows is then allowed in a full Redis too
 local run_id = redis.call('INFO', 'server'):match('run_id:(%w+)')
-local known = redis.call('HMGET', 'millrace:reaper', 'run_id', 'grace_until', 'gap_end')
+local known = redis.call('HMGET', 'millrace:reaper', 'run_id', 'grace_until')
 if gap or known[1] ~= run_id then
-  redis.call('HSET', 'millrace:reaper', 'run_id', run_id, 'grace_until', digits(now + lease_ms), 'gap_end', digits(now))
+  redis.call('HSET', 'millrace:reaper', 'run_id', run_id, 'grace_until', digits(now + lease_ms))
   return 0
 end
 if now < tonumber(known[2]) then return 0 end
@@ -38,7 +38,7 @@ for i = 4, #ARGV do
     local token = redis.call('HGET', key, 'token')
     if token then
       redis.call('ZREM', 'rq:wip:' .. queue, id .. ':' .. token)
-      if tonumber(expired[at + 1]) > tonumber(known[3]) then suspect(key) end
+      if tonumber(expired[at + 1]) > tonumber(known[2]) then suspect(key) end
       redis.call('HDEL', key, 'token', 'worker_name', 'group')
       redis.call('HSET', key, 'state', 'queued', 'status', 'queued')
       push(queue, id, true)

@@ -7,21 +7,23 @@ from typing import Any
 from redis import BlockingConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, ResponseError
+from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
+from jobs.kernel.errors import QueueDown, QueueFull, Unavailable
+
 LOST = (RedisConnectionError, RedisTimeoutError, OSError)
 """Redis did not answer: whether it did what was asked is not known."""
 
-FULL = (OutOfMemoryError,)
-"""Redis has no room for a write."""
+UNABLE = ("MISCONF", "READONLY", "NOREPLICAS", "CLUSTERDOWN", "MASTERDOWN")
+"""Why Redis may refuse a write that is right: its disk is full, or it is a replica. Source: its error replies."""
 
 CONNECTIONS, TURN = 16, 0.5
 """To Redis in one process, and seconds to wait for one; a plain write holds one for half a millisecond."""
 
-__all__ = ["FULL", "LOST", "ResponseError", "connect", "options"]
+__all__ = ["LOST", "ResponseError", "connect", "options", "unavailable"]
 
 
 def options(*, timeout: float = 0.3) -> dict[str, Any]:
@@ -47,3 +49,13 @@ def connect(url: str, *, timeout: float = 0.3) -> Redis:
     """
     pool = BlockingConnectionPool.from_url(url, max_connections=CONNECTIONS, timeout=TURN, **options(timeout=timeout))
     return Redis(connection_pool=pool)
+
+
+def unavailable(refusal: ResponseError) -> Unavailable | None:
+    """What a refused write means for who asked: no room, or no writes at all; None for a refusal of another kind.
+
+    Redis 6.2 buries the word in the error of a script, so that its class does not tell.
+    """
+    if "OOM" in str(refusal):
+        return QueueFull(retry_after=5)
+    return QueueDown() if any(word in str(refusal) for word in UNABLE) else None

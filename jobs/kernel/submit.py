@@ -116,8 +116,8 @@ class Submitter:
             verdict, accepted, count, left, *words = self._script(args=[*self._caps, *window, *arguments])
         except broker.LOST as lost:
             raise QueueDown(job_id=str(submissions[0].id)) from lost
-        except broker.FULL as full:
-            raise QueueFull from full
+        except broker.ResponseError as refusal:
+            raise broker.unavailable(refusal) or refusal from refusal
         state = LimitState(limit.amount, max(0, limit.amount - count), max(0, left)) if limit else None
         if verdict == b"limited":
             raise RateLimited(retry_after=max(1, left), headers=limit_headers(state, retry_after=max(1, left)))
