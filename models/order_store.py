@@ -66,9 +66,10 @@ def of_everybody(session: Session, since: datetime) -> list[Entry]:
 
 def write(session: Session, entries: Collection[Entry]) -> None:
     """Bring the table to what the entries say."""
-    placed = [entry.row() for entry in entries if not entry.stored and not entry.deleted]
-    changed = [entry.row() for entry in entries if entry.stored and entry.changed and not entry.deleted]
-    deleted = [entry.id for entry in entries if entry.stored and entry.deleted]
+    ordered = sorted(entries, key=lambda entry: entry.id)
+    placed = [entry.row() for entry in ordered if not entry.stored and not entry.deleted]
+    changed = [entry.row() for entry in ordered if entry.stored and entry.changed and not entry.deleted]
+    deleted = [entry.id for entry in ordered if entry.stored and entry.deleted]
     if placed:
         session.execute(INSERT, {"rows": orjson.dumps(placed).decode()})
     if changed:

@@ -1,4 +1,4 @@
-"""The executor: a batch of deliveries through decode, guard, claim, handle, commit (DESIGN.md §3).
+"""The executor: a batch of deliveries through decode, guard, handle, record, commit (DESIGN.md §3).
 
 One transaction per batch. If it raises, it is halved, down to single jobs, so that one poisoned command spoils no
 other. The executor talks to PostgreSQL only; whoever calls it settles with Redis.
@@ -7,6 +7,7 @@ other. The executor talks to PostgreSQL only; whoever calls it settles with Redi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
@@ -15,6 +16,7 @@ from uuid import UUID
 
 import structlog
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from config import Settings
@@ -38,10 +40,6 @@ SENDERS = text(
     WHERE id = ANY(CAST(:ids AS uuid[])) AND disabled_at IS NULL AND deleted_at IS NULL
     """
 )
-
-
-class NotTogetherError(Exception):
-    """A job of this batch has to be run alone."""
 
 
 class Executor:
@@ -74,16 +72,19 @@ class Executor:
 
     def _transact(self, works: list[Work]) -> list[Settlement]:
         with self._sessions() as session:
-            now = datetime.now(UTC)
-            roles = self._guard(session, works)
-            mine = receipts.claim(session, works)
-            told = [work for work in works if work.delivery.job_id not in mine]
-            firsts = receipts.first_outcomes(session, [w.delivery.job_id for w in told]) if told else {}
-            claimed = [work for work in works if work.delivery.job_id in mine]
-            self._handle(Context(session, self._settings, now, roles), claimed)
-            verdicts = self._write(session, claimed, datetime.now(UTC))
+            firsts = receipts.first_outcomes(session, works)
+            told = [
+                Settlement(work.delivery, firsts[work.delivery.job_id])
+                for work in works
+                if work.delivery.job_id in firsts
+            ]
+            ours = [work for work in works if work.delivery.job_id not in firsts]
+            roles = self._guard(session, ours)
+            self._handle(Context(session, self._settings, datetime.now(UTC), roles), ours)
+            finished_at = datetime.now(UTC)
+            receipts.record(session, [(w, w.outcome) for w in ours if isinstance(w.outcome, Done)], finished_at)
             session.commit()
-        return [Settlement(w.delivery, firsts[w.delivery.job_id]) for w in told] + verdicts
+        return told + [_settlement(work, finished_at) for work in ours]
 
     def _guard(self, session: Session, works: list[Work]) -> dict[UUID, str]:
         """Authorize again, as things are now: who sent a job may have lost the right to it since."""
@@ -98,7 +99,7 @@ class Executor:
         return roles
 
     def _handle(self, ctx: Context, works: list[Work]) -> None:
-        """Give every claimed job that has no outcome yet one, kind by kind; always in the same order of kinds."""
+        """Give every job that has no outcome yet one, kind by kind; always in the same order of kinds."""
         open_works = [(*_together(work.command), work) for work in works if work.outcome is None and work.command]
         for _, group in groupby(sorted(open_works, key=itemgetter(0)), key=itemgetter(0)):
             members = list(group)
@@ -107,23 +108,10 @@ class Executor:
             for (_, _, work), outcome in zip(members, outcomes, strict=True):
                 work.outcome = outcome
 
-    def _write(self, session: Session, works: list[Work], finished_at: datetime) -> list[Settlement]:
-        done = [(work, work.outcome) for work in works if isinstance(work.outcome, Done)]
-        again = [(work, work.outcome) for work in works if isinstance(work.outcome, Again)]
-        if any(work.delivery.run > 1 for work, _ in again):
-            if len(works) > 1:
-                raise NotTogetherError
-            session.rollback()  # so that the failed receipt of the run before stays
-            return [Settlement(work.delivery, outcome) for work, outcome in again]
-        if done:
-            receipts.record(session, done, finished_at)
-        if again:
-            receipts.release(session, [work for work, _ in again])
-        finals = [Settlement(work.delivery, _final(work, outcome, finished_at)) for work, outcome in done]
-        return finals + [Settlement(work.delivery, outcome) for work, outcome in again]
-
     def _raised(self, work: Work, error: Exception) -> list[Settlement]:
-        """A single job raised: try it again by policy, or write that it has failed."""
+        """A single job raised: tell its receipt if it has one by now, else try it again by policy, else fail it."""
+        if first := self._overtaken(work):
+            return [Settlement(work.delivery, first)]
         log.error("job_raised", job_id=work.delivery.id, kind=work.kind, attempt=work.delivery.attempt, exc_info=error)
         delay = work.command.policy.retry.delay(work.delivery.attempt) if work.command and not work.outcome else None
         if delay is not None:
@@ -134,6 +122,12 @@ class Executor:
             return self._run([work]) if carried else []
         work.outcome = failed(Failed(f"The job failed {work.delivery.attempt} times.", code="job_failed"))
         return self._run([work])
+
+    def _overtaken(self, work: Work) -> Final | None:
+        """The receipt that another worker has written for a job while this one was at it."""
+        with suppress(DBAPIError), self._sessions() as session:
+            return receipts.first_outcomes(session, [work]).get(work.delivery.job_id)
+        return None
 
 
 def _together(command: Command | None) -> tuple[str, type[Command]]:
@@ -156,8 +150,12 @@ def _one(ctx: Context, job: Job[Any]) -> Outcome:
         return Done(State.CANCELED)
 
 
-def _final(work: Work, outcome: Done, finished_at: datetime) -> Final:
-    return Final(
+def _settlement(work: Work, finished_at: datetime) -> Settlement:
+    """What is told of a job that this transaction has decided."""
+    outcome = work.outcome
+    if not isinstance(outcome, Done):
+        return Settlement(work.delivery, outcome or HandBack())
+    final = Final(
         state=outcome.state,
         result=outcome.result,
         error=outcome.error,
@@ -166,6 +164,7 @@ def _final(work: Work, outcome: Done, finished_at: datetime) -> Final:
         started_at=work.delivery.started_at,
         finished_at=finished_at,
     )
+    return Settlement(work.delivery, final)
 
 
 def execute(envelope: dict[str, Any]) -> None:
