@@ -30,6 +30,9 @@ from tests.processes import children, python, running, until
 
 API_PROCESSES = 3
 SOME = 500
+LAST = {"Connection": "close"}
+"""So that the next request is taken by whichever process comes."""
+
 LOGS = ("api", "workers", "scheduler")
 LIMITS = dict.fromkeys(("rate_limit_user", "rate_limit_login_address", "rate_limit_login_account"), "100000/minute")
 """Counted as in production, and never reached."""
@@ -153,6 +156,11 @@ class Stack:
         found = self.rows("SELECT id::text, state, error->>'code' FROM receipts WHERE owner_id = %s", str(owner.owner))
         return {job_id: (state, code) for job_id, state, code in found}
 
+    def done(self, owner: Client) -> int:
+        """How many of somebody's jobs are final."""
+        ((count,),) = self.rows("SELECT count(*) FROM receipts WHERE owner_id = %s", str(owner.owner))
+        return int(count)
+
     def effects(self, owner: Client) -> dict[str, int]:
         """How often each of somebody's orders is there, by id."""
         found = self.rows("SELECT id::text, count(*) FROM orders WHERE owner_id = %s GROUP BY 1", str(owner.owner))
@@ -160,7 +168,7 @@ class Stack:
 
     def until_done(self, owner: Client, job_ids: set[str], seconds: float = 60) -> None:
         """Wait until every job has its receipt."""
-        until(lambda: job_ids <= self.receipts(owner).keys(), seconds)
+        until(lambda: self.done(owner) >= len(job_ids) and job_ids <= self.receipts(owner).keys(), seconds)
 
     def assert_told_truly(self, owner: Client) -> None:
         """What the API says of somebody's jobs is what PostgreSQL has: of all as a list, of up to SOME one by one."""
@@ -179,6 +187,18 @@ class Stack:
         self.assert_told_truly(owner)
         self.lose_redis_data()
         self.assert_told_truly(owner)
+
+    def start_redis(self) -> None:
+        """Start it where it is down."""
+        if self.redis.pid is None:
+            self.redis.start()
+
+    def start_postgres(self, reader: Client) -> None:
+        """Start it where it is down, and wait until every process of the API reads from it: each asks by the
+        connections it had before, which are dead, and answers 503 once for that."""
+        if self.postgres.pid is None:
+            self.postgres.start()
+        until(lambda: all(reader.get("/v1/orders", headers=LAST).status_code == 200 for _ in range(10 * API_PROCESSES)))
 
     def lose_redis_data(self) -> None:
         self.in_redis(lambda redis: redis.flushall())
@@ -220,7 +240,7 @@ class Stack:
     def _answers(self) -> bool:
         try:
             return requests.get(f"{self.base_url}/healthz", timeout=2).status_code == 200
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             return False
 
 
