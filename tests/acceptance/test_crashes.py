@@ -26,7 +26,7 @@ def test_2000_orders_take_effect_once_each_while_a_worker_is_killed_every_second
 
     def place(number: int) -> None:
         acknowledged.append(user.persist(f"customer-{number}"))
-        time.sleep(0.025)
+        time.sleep(0.015)
 
     def look() -> None:
         for job_id in chance.sample(acknowledged, min(5, len(acknowledged))):
@@ -39,7 +39,7 @@ def test_2000_orders_take_effect_once_each_while_a_worker_is_killed_every_second
 
     logged = len(stack.lines("workers"))
     with stack.slow_commits(0.04), stack.workers(3, batch=20) as supervisor:
-        with again_and_again(look, 0.01), again_and_again(kill_one, 1):
+        with again_and_again(look, 0.05), again_and_again(kill_one, 1):
             by_threads(8, place, range(ORDERS))
         stack.until_done(user, set(acknowledged))
         for job_id in sightings.statuses:
@@ -76,15 +76,5 @@ def test_everything_stopped_under_load_exits_in_time_and_the_next_start_does_the
         assert stack.in_redis(lambda redis: redis.zcard(keys.leases("orders"))) == 0
         stack.start_api()
         until(lambda: len(acknowledged) > 300)
-    with stack.workers(2):
-        stack.assert_each_once(user, acknowledged)
-
-
-def test_workers_that_lose_their_supervisor_leave_nothing_undone(stack: Stack, user: Client) -> None:
-    with stack.slow_commits(0.1), stack.workers(2, batch=5) as supervisor:
-        acknowledged = by_threads(8, user.persist, [f"customer-{number}" for number in range(100)])
-        family = workers_of(supervisor)
-        supervisor.kill()
-        assert psutil.wait_procs(family, STOPS_WITHIN)[1] == []
     with stack.workers(2):
         stack.assert_each_once(user, acknowledged)

@@ -64,7 +64,7 @@ def test_200_who_wait_slow_down_nobody_and_are_all_told(stack: Stack, user: Clie
     assert max(by_threads(5, plain, range(50))) < PLAIN_WITHIN
     assert crowd.is_alive()
     assert answers == []
-    with stack.workers(2):
+    with stack.workers(1):
         began = time.monotonic()
         crowd.join()
         assert time.monotonic() - began < PLAIN_WITHIN
