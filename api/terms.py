@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from werkzeug.http import parse_list_header
 
 from api.body import FieldErrors, field_errors
-from api.reads.pages import Time
+from api.reads.pages import QueryTime
 from jobs.kernel.errors import Invalid
 
 MOST_WAIT = 30
@@ -27,7 +27,7 @@ class WriteQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    run_at: Time | None = None
+    run_at: QueryTime | None = None
 
 
 @dataclass(frozen=True, slots=True)

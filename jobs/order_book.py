@@ -85,7 +85,7 @@ class OrderBook:
         if job.if_match is not None:
             if not {"*", views.etag(entry.version)} & set(job.if_match):
                 raise PreconditionFailed
-        elif job.moment < entry.updated_at:
+        elif job.moment < entry.updated_at and job.command.kind != "orders.delete":
             raise Conflict("A newer write has changed this order.", code="superseded")
         return entry
 
@@ -114,11 +114,12 @@ class OrderBook:
 
     def _amend(self, entry: Entry, job: Job[Any], values: dict[str, Any]) -> Entry:
         self._forget(entry)
-        if entry.updated_at != entry.created_at:
-            entry.earlier_updates = [*(entry.earlier_updates or ()), entry.updated_at]
+        earlier, latest = sorted((job.moment, entry.updated_at))
+        if earlier != entry.created_at:
+            entry.earlier_updates = [*(entry.earlier_updates or ()), earlier]
         for name, value in values.items():
             setattr(entry, name, value)
-        entry.updated_at = max(job.moment, entry.updated_at)
+        entry.updated_at = latest
         entry.version += 1
         entry.changed = True
         self._keep(entry)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema, model_validator
 
 from jobs.kernel.command import Command
 from jobs.kernel.context import Context
 from jobs.kernel.envelope import Job
 from jobs.kernel.outcome import Outcome
 from jobs.kernel.policy import Policy, Retry
+from jobs.kernel.times import Time
 from jobs.order_book import OrderBook
 from models import Order
 
@@ -31,16 +33,30 @@ Services = Annotated[
     Field(min_length=1, max_length=50, description="codes of the catalogue, `GET /v1/services`", examples=[["123"]]),
     AfterValidator(_unlike),
 ]
+MONEY = re.compile(r"\d{1,10}(\.\d{1,2})?", re.ASCII)
+
+
+def _money(value: object) -> Decimal:
+    """An amount: a decimal string with two places at most, or a JSON number."""
+    if isinstance(value, Decimal | int | float) and not isinstance(value, bool):
+        value = format(Decimal(str(value)) or Decimal(0), "f")  # also makes nothing of a minus before nothing
+    if not isinstance(value, str) or not MONEY.fullmatch(value):
+        raise ValueError('should be an amount of 0 or more with at most two decimal places, like "100.00"')
+    return Decimal(value)
+
+
 Fee = Annotated[
     Decimal,
-    Field(ge=0, max_digits=12, decimal_places=2, allow_inf_nan=False, description="money", examples=["100.00"]),
+    BeforeValidator(_money),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": f"^{MONEY.pattern}$"}, {"type": "number", "minimum": 0}]}),
+    Field(description="money", examples=["100.00"]),
 ]
 CustomerId = Annotated[
     str,
     StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,64}$"),
     Field(description="your own reference; by default your user id", examples=["customer-42"]),
 ]
-ScheduledFor = Annotated[AwareDatetime | None, Field(description="stored; has no effect on the timing rule")]
+ScheduledFor = Annotated[Time | None, Field(description="stored; has no effect on the timing rule")]
 IfTooSoon = Annotated[
     Literal["reject", "wait"],
     Field(description="what the order timing rule does: reject, or wait for the first moment that is accepted"),

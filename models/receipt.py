@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Index, text
+from sqlalchemy import CheckConstraint, Index
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -43,6 +43,4 @@ class Receipt(Base):
         Index("ix_receipts_owner", "owner_id", "submitted_at", "id"),
         # an admin's list of all jobs, newest first, by keyset
         Index("ix_receipts_submitted", "submitted_at", "id"),
-        # dead letters
-        Index("ix_receipts_failed", "finished_at", postgresql_where=text("state = 'failed'")),
     )

@@ -40,6 +40,7 @@ def reader(url: str) -> Sessions:
 
 
 def _engine(url: str, options: str, *, application_name: str, pool_size: int) -> Engine:
+    options += " -c timezone=UTC"
     return create_engine(
         psycopg2_url(url),
         pool_size=pool_size,

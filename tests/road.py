@@ -99,12 +99,12 @@ class Road:
 
     def expire_leases(self) -> None:
         """Let every lease run out now, as if the worker had died a lease ago; and have them reaped."""
-        self.leases.reap(gap=False)  # the first call only notes which Redis this is
+        self.leases.reap()  # the first call only notes which Redis this is
         for queue in QUEUES:
             for member in self.redis.zrange(f"millrace:leases:{queue}", 0, -1):
                 self.redis.zadd(f"millrace:leases:{queue}", {member: float(self.redis.time()[0] * 1000 - 1)})
         self.redis.hset("millrace:reaper", mapping={"grace_until": 0})
-        self.leases.reap(gap=False)
+        self.leases.reap()
 
     def rows(self, statement: str) -> list[Any]:
         """Rows of a query, in a transaction of its own."""

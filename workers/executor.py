@@ -6,9 +6,10 @@ other. The executor talks to PostgreSQL only; whoever calls it settles with Redi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -42,6 +43,15 @@ SENDERS = text(
 )
 
 
+Clock = Callable[[], datetime]
+
+
+def redis_clock(then: datetime) -> Clock:
+    """Redis's clock, the one of all processes, going on from the time at which it leased this batch."""
+    started = time.monotonic()
+    return lambda: then + timedelta(seconds=time.monotonic() - started)
+
+
 class Executor:
     """Carries batches out. Raises nothing: whatever happens to a job is its outcome."""
 
@@ -50,15 +60,15 @@ class Executor:
         self._settings = settings
 
     def run(self, deliveries: Sequence[Delivery]) -> list[Settlement]:
-        """Carry a batch out and commit it; one settlement per delivery, in any order."""
-        return self._run([opened(delivery) for delivery in deliveries])
-
-    def _run(self, works: list[Work]) -> list[Settlement]:
-        if not works:
+        """Carry a batch out and commit it; one settlement per delivery."""
+        if not deliveries:
             return []
+        return self._run([opened(delivery) for delivery in deliveries], redis_clock(deliveries[0].started_at))
+
+    def _run(self, works: list[Work], clock: Clock) -> list[Settlement]:
         decided = [work.outcome for work in works]
         try:
-            return self._transact(works)
+            return self._transact(works, clock)
         except Exception as error:  # noqa: BLE001 - whatever a handler raises is this job's outcome, not the worker's end
             for work, outcome in zip(works, decided, strict=True):
                 work.outcome = outcome
@@ -66,11 +76,11 @@ class Executor:
                 log.warning("database_unavailable", jobs=len(works), error=type(error).__name__)
                 return [Settlement(work.delivery, HandBack()) for work in works]
             if len(works) == 1:
-                return self._raised(works[0], error)
+                return self._raised(works[0], error, clock)
             half = len(works) // 2
-            return self._run(works[:half]) + self._run(works[half:])
+            return self._run(works[:half], clock) + self._run(works[half:], clock)
 
-    def _transact(self, works: list[Work]) -> list[Settlement]:
+    def _transact(self, works: list[Work], clock: Clock) -> list[Settlement]:
         with self._sessions() as session:
             firsts = receipts.first_outcomes(session, works)
             told = [
@@ -80,9 +90,12 @@ class Executor:
             ]
             ours = [work for work in works if work.delivery.job_id not in firsts]
             roles = self._guard(session, ours)
-            self._handle(Context(session, self._settings, datetime.now(UTC), roles), ours)
-            finished_at = datetime.now(UTC)
+            self._handle(Context(session, self._settings, clock(), roles), ours)
+            finished_at = clock()
+            for work in ours:
+                work.sign()
             receipts.record(session, [(w, w.outcome) for w in ours if isinstance(w.outcome, Done)], finished_at)
+            receipts.make_sure_open(session, [w for w in ours if isinstance(w.outcome, Again)])
             session.commit()
         return told + [_settlement(work, finished_at) for work in ours]
 
@@ -108,20 +121,20 @@ class Executor:
             for (_, _, work), outcome in zip(members, outcomes, strict=True):
                 work.outcome = outcome
 
-    def _raised(self, work: Work, error: Exception) -> list[Settlement]:
+    def _raised(self, work: Work, error: Exception, clock: Clock) -> list[Settlement]:
         """A single job raised: tell its receipt if it has one by now, else try it again by policy, else fail it."""
         if first := self._overtaken(work):
             return [Settlement(work.delivery, first)]
         log.error("job_raised", job_id=work.delivery.id, kind=work.kind, attempt=work.delivery.attempt, exc_info=error)
         delay = work.command.policy.retry.delay(work.delivery.attempt) if work.command and not work.outcome else None
         if delay is not None:
-            return [Settlement(work.delivery, Again(datetime.now(UTC) + timedelta(seconds=delay), counted=True))]
+            return [Settlement(work.delivery, Again(clock() + timedelta(seconds=delay), counted=True))]
         if work.outcome is not None:  # it could not even be written down: leave out what it carries, or leave it
             log.error("job_not_recorded", job_id=work.delivery.id)
             carried, work.envelope = work.envelope, None
-            return self._run([work]) if carried else []
+            return self._run([work], clock) if carried else []
         work.outcome = failed(Failed(f"The job failed {work.delivery.attempt} times.", code="job_failed"))
-        return self._run([work])
+        return self._run([work], clock)
 
     def _overtaken(self, work: Work) -> Final | None:
         """The receipt that another worker has written for a job while this one was at it."""

@@ -30,12 +30,13 @@ class Heart:
     def __init__(self, leases: Leases, registration: Registration | None, lease_seconds: float) -> None:
         self._leases = leases
         self._registration = registration
+        self._lease_seconds = lease_seconds
         self._every = min(1.0, lease_seconds / 4)
         self._renew_every = lease_seconds / 3
         self._lock = threading.Lock()
         self._held: list[Delivery] = []
         self._since = self._deadline = self._renewed = 0.0
-        self._gap = False
+        self._registered = self._abstain_until = 0.0
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._beat_on, daemon=True, name="heart")
 
@@ -52,7 +53,7 @@ class Heart:
 
     def missed_redis(self) -> None:
         """Somebody could not reach Redis: leases may have expired for want of heartbeats."""
-        self._gap = True
+        self._abstain_until = time.monotonic() + self._lease_seconds
 
     def held(self) -> list[Delivery]:
         with self._lock:
@@ -72,25 +73,30 @@ class Heart:
                 self._held = []
 
     def _beat_on(self) -> None:
-        registered = 0.0
+        duties = (self._renew_leases, self._reap, self._register)
         while True:
-            try:
-                if self._registration is not None and time.monotonic() - registered >= REGISTRATION_SECONDS:
-                    self._registration.sign_on()
-                    registered = time.monotonic()
-                self._beat()
-                gap, self._gap = self._gap, False
-                reaped = self._leases.reap(gap=gap)
-                if reaped:
-                    log.warning("leases_reaped", jobs=reaped)
-            except broker.LOST:
-                self._gap = True
-            except Exception as error:  # without a heart nobody would notice what has died
-                log.error("heartbeat_failed", exc_info=error)
+            for duty in duties:
+                try:
+                    duty()
+                except broker.LOST:
+                    self.missed_redis()
+                except Exception as error:  # without a heart nobody would notice what has died
+                    log.error("heartbeat_failed", duty=duty.__name__, exc_info=error)
             if self._stopped.wait(self._every):
                 return
 
-    def _beat(self) -> None:
+    def _register(self) -> None:
+        if self._registration is not None and time.monotonic() - self._registered >= REGISTRATION_SECONDS:
+            self._registration.sign_on()
+            self._registered = time.monotonic()
+
+    def _reap(self) -> None:
+        """Put back what the dead had; but not soon after Redis was out of reach, when the living had no chance to
+        renew their leases either."""
+        if time.monotonic() >= self._abstain_until and (reaped := self._leases.reap()):
+            log.warning("leases_reaped", jobs=reaped)
+
+    def _renew_leases(self) -> None:
         with self._lock:
             held, deadline, due = self._held, self._deadline, time.monotonic() - self._renewed >= self._renew_every
         if not held:

@@ -63,6 +63,9 @@ class LeaseWorker:
                 self._heart.missed_redis()
                 log.warning("queue_unavailable", error=type(lost).__name__)
                 self._stopping.wait(0.2)
+            except broker.ResponseError as refusal:
+                log.error("queue_refused", error=str(refusal))
+                self._stopping.wait(1)
         self._heart.stop()
         log.info("worker_stopped", worker=self.name)
 
@@ -94,9 +97,11 @@ class LeaseWorker:
                 return
             except broker.LOST:
                 self._heart.missed_redis()
-                if self._stopping.is_set():
-                    return
-                time.sleep(0.2)
+            except broker.ResponseError as refusal:
+                log.error("queue_refused", error=str(refusal))
+            if self._stopping.is_set():
+                return
+            time.sleep(0.2)
 
     def _asked_to_stop(self, number: int, frame: FrameType | None) -> None:
         self.stop()
@@ -106,6 +111,6 @@ class LeaseWorker:
         held: list[Delivery] = self._heart.held()
         log.warning("worker_gave_up", worker=self.name, jobs=len(held))
         try:
-            self._leases.settle([Settlement(delivery, HandBack()) for delivery in reversed(held)])
+            self._leases.settle([Settlement(delivery, HandBack()) for delivery in held])
         finally:
             os._exit(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from jobs.kernel import keys
 from jobs.kernel.policy import QUEUES
 from jobs.kernel.record import parsed
 from jobs.kernel.scripts import script
-from jobs.kernel.submit import from_micros
+from jobs.kernel.times import from_micros
 from workers.settle import Settlement
 
 MOST_BYTES = 4 * 1024 * 1024
@@ -61,14 +61,24 @@ class Leases:
         self._name = name
         self._lease_ms = settings.lease_seconds * 1000
         self._final_ttl = settings.final_ttl_seconds
-        self._reserve, self._settle, self._heartbeat, self._reap, self._adopt = (
-            script(redis, HERE / f"{verb}.lua") for verb in ("reserve", "settle", "heartbeat", "reap", "adopt")
+        self._unheard: set[str] = set()
+        self._reserve, self._recover, self._settle, self._heartbeat, self._reap, self._adopt = (
+            script(redis, HERE / f"{verb}.lua")
+            for verb in ("reserve", "recover", "settle", "heartbeat", "reap", "adopt")
         )
 
     def reserve(self, queues: Sequence[str], most: int) -> list[Delivery]:
-        """Take up to `most` jobs (or 4 MiB of them) over the queues in order; none when all are empty."""
+        """Take up to `most` jobs (or 4 MiB of them) over the queues in order; none when all are empty.
+
+        What an earlier call took, but could not tell for a lost reply, goes back first.
+        """
+        if self._unheard:
+            self._recover(args=[len(self._unheard), *self._unheard, *QUEUES])
+            self._unheard.clear()
         token = secrets.token_hex(8)
+        self._unheard.add(token)
         rows = self._reserve(args=[token, self._lease_ms, most, MOST_BYTES, self._name, *queues])
+        self._unheard.discard(token)
         return [_delivery(row, token) for row in rows]
 
     def adopt(self, job_id: str) -> Delivery | None:
@@ -86,33 +96,49 @@ class Leases:
         named = [value for delivery in held for value in (delivery.id, delivery.queue, delivery.token)]
         return {job_id.decode() for job_id in self._heartbeat(args=[self._lease_ms, *named])} if named else set()
 
-    def reap(self, *, gap: bool) -> int:
-        """Put jobs with expired leases back, of every queue; returns how many. `gap`: Redis was out of reach."""
-        return int(self._reap(args=[self._lease_ms, int(gap), MOST_REAPED, *QUEUES]))
+    def reap(self) -> int:
+        """Put jobs with expired leases back, of every queue; returns how many."""
+        return int(self._reap(args=[self._lease_ms, MOST_REAPED, *QUEUES]))
 
     def settle(self, settlements: Sequence[Settlement]) -> int:
-        """Tell the outcomes of jobs whose lease is still this worker's; returns how many were."""
-        arguments = [value for settlement in settlements for value in settlement.arguments()]
+        """Tell the outcomes of jobs whose lease is still this worker's; returns how many were.
+
+        In reverse: what is handed back goes to the front one by one, and so stands in its old order.
+        """
+        arguments = [value for settlement in reversed(settlements) for value in settlement.arguments()]
         return int(self._settle(args=[self._name, self._final_ttl, *arguments])) if arguments else 0
 
 
 def _delivery(row: Sequence[Any], token: str) -> Delivery:
+    """What the script returned. A field that cannot be read makes the job one that cannot: `data` is left out."""
     job_id, queue, data, owner, created, moment, due, run, attempt, waits, crashes, fingerprint, started = row
     started_at = parsed(started)
-    submitted_at = parsed(created) if created else started_at
-    return Delivery(
+    told = Delivery(
         id=job_id.decode(),
         queue=queue.decode(),
         token=token,
-        data=data or b"",
-        owner=UUID(owner.decode()) if owner else None,
-        submitted_at=submitted_at,
-        moment=from_micros(int(moment)) if moment else submitted_at,
-        run_at=from_micros(int(due)) if due else None,
+        data=b"",
+        owner=None,
+        submitted_at=started_at,
+        moment=started_at,
+        run_at=None,
         run=run,
         attempt=attempt,
         waits=waits,
         crashes=crashes,
-        fingerprint=fingerprint.decode() if fingerprint else None,
+        fingerprint=None,
         started_at=started_at,
     )
+    try:
+        told = replace(told, owner=UUID(owner.decode()) if owner else None)
+        submitted_at = parsed(created) if created else started_at
+        return replace(
+            told,
+            data=data or b"",
+            submitted_at=submitted_at,
+            moment=from_micros(int(moment)) if moment else submitted_at,
+            run_at=from_micros(int(due)) if due else None,
+            fingerprint=fingerprint.decode() if fingerprint else None,
+        )
+    except (ValueError, TypeError, OverflowError, OSError):
+        return told

@@ -74,6 +74,12 @@ def record(session: Session, done: Sequence[tuple[Work, Done]], finished_at: dat
         raise OvertakenError
 
 
+def make_sure_open(session: Session, works: Sequence[Work]) -> None:
+    """Raise OvertakenError when one of these jobs, which are to run again, has a receipt by now."""
+    if works and first_outcomes(session, works):
+        raise OvertakenError
+
+
 def _row(work: Work, outcome: Done) -> dict[str, Any]:
     delivery = work.delivery
     return {

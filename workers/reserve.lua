@@ -1,7 +1,7 @@
 -- Reserve: take up to N jobs over the queues in order, and lease each to this worker.
 -- ARGV: 1 token, 2 lease in ms, 3 most jobs, 4 most bytes of payload, 5 worker name, then the queues.
 -- Returns one {id, queue, data, owner, created_at, moment, due, run, attempt, waits, crashes, fingerprint, started_at}
--- per job. Passed over: paused queues; ids that are gone, leased or final already.
+-- per job. Passed over: paused queues; ids that are none (RQ's letters), gone, leased or final already.
 -- Suspects of a crash (field `suspect`: how many may run together) are never mixed with others.
 -- include clock
 -- include push
@@ -30,6 +30,7 @@ end
 
 local function runnable(queue, id, fields)
   local state = fields[1]
+  if not id:match('^[%w_-]+$') then return false end
   if not state and not fields[2] and not fields[13] then return false end
   if state == 'succeeded' or state == 'rejected' or state == 'failed' or state == 'canceled' then return false end
   return not seen[id] and not redis.call('ZSCORE', 'millrace:leases:' .. queue, id)

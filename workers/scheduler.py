@@ -71,6 +71,8 @@ class DueScheduler(Scheduler):  # type: ignore[misc]
                 self._turn()
             except broker.LOST as lost:
                 log.warning("queue_unavailable", error=type(lost).__name__)
+            except broker.ResponseError as refusal:
+                log.error("queue_refused", error=str(refusal))
             if burst:
                 break
             self._stopping.wait(POLL_SECONDS)
@@ -119,7 +121,7 @@ class DueScheduler(Scheduler):  # type: ignore[misc]
         try:
             self.remove_lock()
             self.register_death()
-        except broker.LOST:
+        except (*broker.LOST, broker.ResponseError):
             log.warning("queue_unavailable", at="exit")
 
 

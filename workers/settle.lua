@@ -5,6 +5,7 @@
 -- Returns how many were settled; a stranger's lease is left alone.
 -- include clock
 -- include push
+-- include requeue
 -- include schedule
 local FIELDS = 12
 local worker, ttl = ARGV[1], tonumber(ARGV[2])
@@ -45,23 +46,21 @@ local function later(at, key, verb)
   schedule(ARGV[at], tonumber(ARGV[at + 9]))
 end
 
-local function back(at, key)
-  redis.call('HSET', key, 'state', 'queued', 'status', 'queued')
-  redis.call('HINCRBY', key, 'attempts', -1)
-  push(ARGV[at + 1], ARGV[at], true)
-end
 
 for at = 3, #ARGV, FIELDS do
   local id, queue, token, verb = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   local key = 'rq:job:' .. id
   redis.call('ZREM', 'rq:wip:' .. queue, id .. ':' .. token)
   if redis.call('HGET', key, 'token') == token then
-    redis.call('ZREM', 'millrace:leases:' .. queue, id)
-    redis.call('HDEL', key, 'token', 'worker_name', 'group')
     settled = settled + 1
-    if verb == 'final' then final(at, key)
-    elseif verb == 'back' then back(at, key)
-    else later(at, key, verb) end
+    if verb == 'back' then
+      requeue(queue, id, token)
+      redis.call('HINCRBY', key, 'attempts', -1)
+    else
+      redis.call('ZREM', 'millrace:leases:' .. queue, id)
+      redis.call('HDEL', key, 'token', 'worker_name', 'group')
+      if verb == 'final' then final(at, key) else later(at, key, verb) end
+    end
   end
 end
 

@@ -10,7 +10,7 @@ import orjson
 
 from jobs.kernel.envelope import FUNCTION
 from jobs.kernel.outcome import Again, State
-from jobs.kernel.submit import micros
+from jobs.kernel.times import micros
 from models.views import instant
 
 SPENT = orjson.dumps([FUNCTION, None, [], {}])

@@ -9,7 +9,7 @@ from uuid import UUID
 from jobs.kernel.command import KIND, Command
 from jobs.kernel.envelope import Job, load, open_command
 from jobs.kernel.errors import AppError, Failed
-from jobs.kernel.outcome import Outcome, failed
+from jobs.kernel.outcome import Done, Outcome, failed
 from workers.leases import Delivery
 
 CRASHES_TO_DEATH = 3
@@ -30,6 +30,17 @@ class Work:
         """The kind it asks for, known or not."""
         named = (self.envelope or {}).get("kind")
         return named if isinstance(named, str) and KIND.fullmatch(named) else "unknown"
+
+    @property
+    def request_id(self) -> str | None:
+        """Of the request that sent it."""
+        named = (self.envelope or {}).get("request_id")
+        return named if isinstance(named, str) else None
+
+    def sign(self) -> None:
+        """Name the request in the error that the outcome holds, as every problem does."""
+        if isinstance(self.outcome, Done) and self.outcome.error is not None:
+            self.outcome.error["request_id"] = self.request_id
 
     @property
     def command(self) -> Command | None:

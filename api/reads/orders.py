@@ -16,7 +16,7 @@ from api import terms
 from api.access import caller, id_of, reads
 from api.documented import documented
 from api.reads.conditional import tagged
-from api.reads.pages import ListQuery, Time, at, moment_and_id, page, position
+from api.reads.pages import ListQuery, QueryTime, at, moment_and_id, page, position
 from api.schemas import Order as OrderShape
 from api.schemas import OrderPage
 from api.services import services
@@ -33,8 +33,8 @@ class OrderQuery(ListQuery):
     sort: Literal["-created_at", "created_at"] = Field("-created_at", description="newest first, or oldest first")
     customer_id: CustomerId | None = Field(None, description="only orders with this reference")
     service: ServiceCode | None = Field(None, description="only orders that ask for this service, by its code")
-    created_after: Time | None = Field(None, description="only orders created at this time or later")
-    created_before: Time | None = Field(None, description="only orders created before this time")
+    created_after: QueryTime | None = Field(None, description="only orders created at this time or later")
+    created_before: QueryTime | None = Field(None, description="only orders created before this time")
 
 
 def register(app: Flask) -> None:

@@ -8,45 +8,29 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 import orjson
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from jobs.kernel.errors import Invalid
-from jobs.kernel.submit import from_micros, micros
+from jobs.kernel.times import Time, from_micros, micros
 
 MAC_BYTES = 12
-RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 Row = TypeVar("Row")
 Position = list[Any]
 """Where a page ends: the sort key of its last row, as JSON values."""
 
 
-def _rfc3339(value: object) -> object:
-    # a plus sign that was not percent-encoded arrives as a space, which RFC 3339 has no other use for
-    text = re.sub(r" (?=\d\d:\d\d$)", "+", value) if isinstance(value, str) else ""
-    if not RFC3339.fullmatch(text):
-        raise ValueError("should be an RFC 3339 time with an offset, like 2026-01-31T09:30:00Z")
-    return text
+def _with_plus(value: object) -> object:
+    """A plus sign that was not percent-encoded arrives as a space, which RFC 3339 has no other use for."""
+    return re.sub(r" (?=\d\d:\d\d$)", "+", value) if isinstance(value, str) else value
 
 
-def _utc(value: datetime) -> datetime:
-    try:
-        return value.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("should lie within the years 1 to 9999") from None
-
-
-Time = Annotated[
-    datetime,
-    BeforeValidator(_rfc3339),
-    AfterValidator(_utc),
-    WithJsonSchema({"type": "string", "format": "date-time"}),
-]
+QueryTime = Annotated[Time, BeforeValidator(_with_plus)]
 """A time in a query string: RFC 3339 with an offset, as UTC."""
 
 

@@ -18,7 +18,7 @@ from jobs.kernel.errors import QueueDown
 from jobs.kernel.outcome import State
 from jobs.kernel.record import FIELDS, JobRecord, Values, from_hash, from_receipt
 from jobs.kernel.scripts import script
-from jobs.kernel.submit import micros
+from jobs.kernel.times import micros
 from models import Receipt
 from models.session import Sessions
 
@@ -99,25 +99,30 @@ class Ledger:
         wanted: Callable[[JobRecord], bool],
         limit: int,
     ) -> dict[UUID, JobRecord]:
-        newest_score: int | str = micros(before[0]) if before else "+inf"
+        """Unfinished jobs, newest first, in windows of the index of each owner.
+
+        What is older than the oldest of a full window is left for the next round, because other such jobs of that
+        owner may lie between: so no round passes over a job that belongs on the page.
+        """
+        newest_score: float = micros(before[0]) if before else float("inf")
         found: dict[UUID, JobRecord] = {}
         try:
             owners = [str(owner)] if owner else [as_text(name) for name in self._redis.smembers(keys.OWNERS)]
-            for start in range(0, LIVE_WINDOW * LIVE_WINDOWS, LIVE_WINDOW):
-                ids = self._live_ids(owners, newest_score, start)
-                records = self._live_records(ids)
-                found.update((job.id, job) for job in records if wanted(job))
-                if len(found) >= limit or len(ids) < LIVE_WINDOW:
-                    break
+            while len(found) < limit and newest_score >= 0:
+                windows = self._windows(owners, newest_score)
+                horizon = max((window[-1][1] for window in windows if len(window) == WINDOW), default=-1.0)
+                ids = [UUID(as_text(member)) for window in windows for member, score in window if score > horizon]
+                found.update((job.id, job) for job in self._live_records(ids) if wanted(job))
+                newest_score = horizon
         except broker.LOST:
             return {}
         return found
 
-    def _live_ids(self, owners: list[str], newest_score: int | str, start: int) -> list[UUID]:
+    def _windows(self, owners: list[str], newest_score: float) -> list[list[tuple[bytes, float]]]:
         pipe = self._redis.pipeline(transaction=False)
         for name in owners:
-            pipe.zrevrangebyscore(keys.live_jobs(name), newest_score, "-inf", start=start, num=LIVE_WINDOW)
-        return [UUID(member.decode()) for page in pipe.execute() for member in page] if owners else []
+            pipe.zrevrangebyscore(keys.live_jobs(name), newest_score, "-inf", start=0, num=WINDOW, withscores=True)
+        return pipe.execute() if owners else []
 
     def _live_records(self, ids: list[UUID]) -> list[JobRecord]:
         if not ids:
@@ -157,8 +162,8 @@ class Ledger:
             return {row.id: from_receipt(row) for row in rows}
 
 
-LIVE_WINDOW, LIVE_WINDOWS = 500, 20
-"""Unfinished jobs are looked through in windows of that many, newest first, and so many windows at most."""
+WINDOW = 500
+"""How many of an owner's unfinished jobs are looked at at once; more than one call of submit makes at one time."""
 
 
 def newest(live: JobRecord | None, kept: JobRecord | None) -> JobRecord | None:

@@ -14,7 +14,7 @@ from jobs.kernel import registry
 from jobs.kernel.envelope import load
 from jobs.kernel.errors import Failed
 from jobs.kernel.outcome import State
-from jobs.kernel.submit import from_micros
+from jobs.kernel.times import from_micros
 from models import Receipt
 from models.views import instant
 
@@ -86,7 +86,14 @@ class JobRecord:
 
 
 def from_hash(job_id: UUID, values: Values) -> JobRecord | None:
-    """The record in a job's hash (`FIELDS`); None where there is no hash, or none of ours."""
+    """The record in a job's hash (`FIELDS`); None where there is no hash, or none that can be read as ours."""
+    try:
+        return _from_hash(job_id, values)
+    except (ValueError, TypeError, KeyError, OverflowError, OSError):
+        return None
+
+
+def _from_hash(job_id: UUID, values: Values) -> JobRecord | None:
     kind, state, owner, created, due, started, ended, attempts, outcome, data, fingerprint, run = values
     if state is None or created is None or kind is None:
         return None

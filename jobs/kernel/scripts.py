@@ -13,8 +13,14 @@ SHARED = Path(__file__).parent
 
 
 def source(path: Path) -> str:
-    """The text of a script, each `-- include name` replaced by that file of the kernel's."""
-    return INCLUDE.sub(lambda match: (SHARED / f"{match[1]}.lua").read_text(), path.read_text())
+    """The text of a script, each `-- include name` replaced by that file, from beside it or
+    from the kernel."""
+
+    def included(match: re.Match[str]) -> str:
+        beside = path.with_name(f"{match[1]}.lua")
+        return (beside if beside.exists() else SHARED / beside.name).read_text()
+
+    return INCLUDE.sub(included, path.read_text())
 
 
 def script(redis: Redis, path: Path) -> Script:

@@ -22,6 +22,7 @@ from jobs.kernel.envelope import dump, pack
 from jobs.kernel.errors import Invalid, QueueDown, QueueFull, RateLimited
 from jobs.kernel.outcome import State
 from jobs.kernel.scripts import script
+from jobs.kernel.times import from_micros, micros
 
 CHUNK = 100
 """Jobs in one call of the script: a longer one would keep everybody else waiting."""
@@ -157,18 +158,3 @@ def fingerprint(route: str, body: dict[str, Any], run_at: datetime | None, if_ma
     """What makes two requests with one key the same: route, canonical body, `run_at` and `If-Match`; 32 hex digits."""
     whole = [route, body, micros(run_at) if run_at else None, if_match]
     return hashlib.sha256(orjson.dumps(whole, option=orjson.OPT_SORT_KEYS, default=str)).hexdigest()[:32]
-
-
-def micros(value: datetime) -> int:
-    """Microseconds since 1970."""
-    delta = value.astimezone(UTC) - EPOCH
-    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
-
-
-def from_micros(value: int) -> datetime:
-    """The UTC time of microseconds since 1970, exactly."""
-    seconds, rest = divmod(value, 1_000_000)
-    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)
-
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

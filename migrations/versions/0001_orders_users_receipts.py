@@ -125,4 +125,3 @@ def receipts() -> None:
     )
     op.create_index("ix_receipts_owner", "receipts", ["owner_id", "submitted_at", "id"])
     op.create_index("ix_receipts_submitted", "receipts", ["submitted_at", "id"])
-    op.create_index("ix_receipts_failed", "receipts", ["finished_at"], postgresql_where=sa.text("state = 'failed'"))

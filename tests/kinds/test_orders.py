@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -227,6 +228,35 @@ def test_an_older_update_never_overwrites_a_newer_one(road: Road, execute: Calla
     road.leases.settle(road.execute([delivery]))
     assert road.code(older) == "superseded"
     assert road.rows("SELECT total_fee::text FROM orders") == [("2.00",)]
+
+
+def test_deleting_is_not_superseded_either(road: Road) -> None:
+    road = road.with_settings(order_window_scope="off")
+    order = placed(road)
+    delete = road.submit("orders.delete", target=order)
+    (delivery,) = road.reserve()
+    road.submit("orders.amend", {"total_fee": "2"}, target=order)
+    road.work()
+    road.leases.settle(road.execute([delivery]))
+    assert road.status(delete) is State.SUCCEEDED
+    assert road.rows("SELECT id FROM orders") == []
+
+
+def test_an_older_update_that_names_the_present_version_is_made_and_holds_its_own_moment(
+    road: Road, execute: Callable[..., Any]
+) -> None:
+    order = placed(road)
+    age(execute, order, timedelta(hours=8))
+    older = road.submit("orders.amend", {"total_fee": "1"}, target=order, if_match=("v2",))
+    (delivery,) = road.reserve()
+    past = delivery.submitted_at - timedelta(hours=4)
+    newer = road.submit("orders.amend", {"total_fee": "2"}, target=order)
+    road.work()
+    road.leases.settle(road.execute([replace(delivery, moment=past)]))
+    assert (road.status(newer), road.status(older)) == (State.SUCCEEDED, State.SUCCEEDED)
+    ((earlier, updated),) = road.rows("SELECT earlier_updates, updated_at FROM orders")
+    assert earlier == [past]
+    assert instant(updated) == road.job(newer)["submitted_at"]
 
 
 @pytest.mark.parametrize(

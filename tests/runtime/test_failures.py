@@ -138,6 +138,46 @@ def test_a_job_of_somebody_elses_making_is_a_dead_letter_too(road: Road) -> None
     assert [row.state for row in road.rows("SELECT state FROM receipts")] == ["failed"]
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("owner", "nobody"),
+        ("created_at", "then"),
+        ("moment", "x"),
+        ("due", "x"),
+        ("moment", "9" * 40),
+        ("run", "x"),
+        ("fingerprint", b"\xff"),
+    ],
+)
+def test_a_field_that_cannot_be_read_kills_no_worker(road: Road, field: str, value: str | bytes) -> None:
+    broken, fine = road.submit("test.probe"), road.submit("test.probe")
+    road.redis.hset(f"rq:job:{broken}", field, value)
+    assert [record.id for record in road.ledger.page(road.owner)][-1] in {broken, fine}
+    road.work()
+    assert road.status(fine) is State.SUCCEEDED
+    assert road.code(broken) == (None if field == "run" else "job_unreadable")
+    road.redis.delete(f"rq:job:{broken}")
+    assert road.status(broken).final
+
+
+def test_an_id_that_is_none_is_passed_over(road: Road) -> None:
+    for member in (b"\xff\xfe", "a b", "../x", ""):
+        road.redis.rpush("rq:queue:default", member)
+    fine = road.submit("test.probe")
+    assert road.work() == 1
+    assert road.status(fine) is State.SUCCEEDED
+
+
+def test_an_error_in_a_job_names_the_request_that_sent_it(road: Road) -> None:
+    job_id = road.submit("test.probe", {"do": "reject"}, request_id="req-1")
+    road.work()
+    shown = road.job(job_id)["error"]
+    assert shown["request_id"] == "req-1"
+    road.redis.flushall()
+    assert road.job(job_id)["error"] == shown
+
+
 def test_a_key_of_another_type_is_set_aside_and_its_job_fails(road: Road) -> None:
     job_id, fine = road.submit("test.probe"), road.submit("test.probe")
     road.redis.delete(f"rq:job:{job_id}")
@@ -160,7 +200,7 @@ def test_without_a_database_jobs_go_back_and_nothing_is_counted(road: Road, effe
     away = road.with_settings(database_url="postgresql://millrace@127.0.0.1:1/none")
     settlements = away.execute(road.reserve())
     assert all(isinstance(settlement.verdict, HandBack) for settlement in settlements)
-    road.leases.settle(list(reversed(settlements)))
+    road.leases.settle(settlements)
     assert [road.job(job_id)["attempts"] for job_id in ids] == [0, 0, 0]
     assert [UUID(member.decode()) for member in road.redis.lrange("rq:queue:default", 0, -1)] == ids
     road.work()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from jobs.kernel import keys
 from jobs.kernel.outcome import State
 from jobs.kernel.submit import new_id
 from tests.road import Road
+from workers.heart import Heart
 from workers.settle import HandBack, Settlement
 from workers.work import CRASHES_TO_DEATH
 
@@ -133,6 +136,12 @@ def test_a_job_that_took_effect_before_its_third_crash_has_succeeded(road: Road,
     assert effects() == {str(job_id): 1}
 
 
+def test_what_is_handed_back_keeps_its_order(road: Road) -> None:
+    ids = [road.submit("test.probe") for _ in range(3)]
+    road.leases.settle([Settlement(delivery, HandBack()) for delivery in road.reserve()])
+    assert [delivery.job_id for delivery in road.reserve()] == ids
+
+
 def test_a_hand_back_counts_nothing(road: Road) -> None:
     job_id = road.submit("test.probe")
     for _ in range(CRASHES_TO_DEATH + 1):
@@ -142,20 +151,50 @@ def test_a_hand_back_counts_nothing(road: Road) -> None:
     assert road.status(job_id) is State.QUEUED
 
 
-@pytest.mark.parametrize("how", ["this worker missed Redis", "Redis was restarted"])
-def test_after_a_gap_the_reaper_waits_one_lease_and_counts_no_crash(road: Road, how: str) -> None:
+def test_after_a_restart_of_redis_the_reaper_waits_one_lease_and_counts_no_crash(road: Road) -> None:
     road.submit("test.probe")
-    road.leases.reap(gap=False)
+    road.leases.reap()
     (delivery,) = road.reserve()
     road.redis.zadd(keys.leases("default"), {delivery.id: 1})
-    if how == "Redis was restarted":
-        road.redis.hset("millrace:reaper", "run_id", "another")
-    assert road.leases.reap(gap=how == "this worker missed Redis") == 0
-    assert road.leases.reap(gap=False) == 0
+    road.redis.hset("millrace:reaper", "run_id", "another")
+    assert [road.leases.reap(), road.leases.reap()] == [0, 0]
     road.redis.hset("millrace:reaper", "grace_until", 2)  # the wait is over; the lease had run out before its end
-    assert road.leases.reap(gap=False) == 1
+    assert road.leases.reap() == 1
     (again,) = road.reserve()
     assert again.crashes == 0
+
+
+def test_a_worker_that_missed_redis_abstains_from_reaping_for_one_lease(road: Road) -> None:
+    road.submit("test.probe")
+    road.leases.reap()
+    (delivery,) = road.reserve()
+    road.redis.hset("millrace:reaper", "grace_until", 0)
+    road.redis.zadd(keys.leases("default"), {delivery.id: 1})
+    cut_off, fine = Heart(road.leases, None, 60), Heart(road.worker(), None, 60)
+    cut_off.missed_redis()
+    cut_off._reap()
+    assert road.redis.zcard(keys.leases("default")) == 1
+    fine._reap()
+    assert road.redis.zcard(keys.leases("default")) == 0
+
+
+def test_jobs_leased_in_a_reply_that_never_came_go_back_first_and_count_nothing(road: Road) -> None:
+    ids = [road.submit("test.probe") for _ in range(3)]
+    cut_off = road.worker()
+    reserve = cut_off._reserve
+
+    def lost(**arguments: Any) -> None:
+        reserve(**arguments)
+        raise RedisConnectionError("the reply is lost")
+
+    cut_off._reserve = lost  # type: ignore[assignment]
+    with pytest.raises(RedisConnectionError):
+        cut_off.reserve(["default"], 10)
+    assert road.reserve() == []
+    cut_off._reserve = reserve
+    deliveries = cut_off.reserve(["default"], 10)
+    assert [delivery.job_id for delivery in deliveries] == ids
+    assert {(delivery.attempt, delivery.crashes) for delivery in deliveries} == {(1, 0)}
 
 
 def test_a_final_job_leaves_nothing_but_its_hash_which_expires(road: Road) -> None:
@@ -201,7 +240,7 @@ def test_a_full_redis_can_still_be_drained(road: Road, effects: Effects) -> None
         assert len(deliveries) == 50
         assert road.leases.renew(deliveries) == set()
         assert road.leases.settle(road.execute(deliveries)) == 50
-        road.leases.reap(gap=True)
+        road.leases.reap()
     finally:
         road.redis.config_set("maxmemory", "1gb")
     assert len(effects()) == len(ids)

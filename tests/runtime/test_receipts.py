@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from jobs.kernel.errors import Invalid
 from jobs.kernel.outcome import State
 from jobs.kernel.submit import keyed_id, new_id
+from models.views import instant
 from tests.road import Road
+from workers import receipts
 from workers.settle import Final
+from workers.work import opened
 
 Effects = Callable[[], dict[str, int]]
 
@@ -118,3 +123,28 @@ def test_only_failed_jobs_keep_their_envelope(road: Road) -> None:
         road.work()
     rows = road.rows("SELECT id, envelope->'body' AS body FROM receipts WHERE envelope IS NOT NULL")
     assert [(row.id, row.body) for row in rows] == [(failed, {"do": "raise"})]
+
+
+def test_an_execution_that_would_wait_is_overtaken_by_a_receipt_written_meanwhile(road: Road) -> None:
+    job_id = road.order("c", body={"if_too_soon": "wait"})
+    (delivery,) = road.reserve()
+    work = opened(delivery)
+    (first,) = road.execute([delivery])
+    with road.sessions() as session, pytest.raises(receipts.OvertakenError):
+        receipts.make_sure_open(session, [work])
+    (late,) = road.execute([delivery])
+    assert late.verdict == first.verdict
+    road.leases.settle([late])
+    assert road.status(job_id) is State.SUCCEEDED
+
+
+def test_times_are_redis_own_and_in_order_whatever_the_workers_clock_says(
+    road: Road,
+) -> None:
+    job_id = road.submit("test.probe")
+    deliveries = road.reserve()
+    started = deliveries[0].started_at
+    road.leases.settle(road.execute([replace(deliveries[0], started_at=started + timedelta(days=1))]))
+    job = road.job(job_id)
+    assert job["submitted_at"] <= job["started_at"] <= job["finished_at"]
+    assert job["started_at"] == instant(started + timedelta(days=1))

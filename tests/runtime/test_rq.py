@@ -86,9 +86,9 @@ def test_registries_forget_what_has_expired(road: Road) -> None:
     assert FinishedJobRegistry(queue=queue).get_job_count(cleanup=False) == 1
     road.redis.zadd("rq:finished:default", dict.fromkeys(road.redis.zrange("rq:finished:default", 0, -1), 1))
     road.redis.hset("millrace:reaper", "grace_until", 0)
-    road.leases.reap(gap=False)
+    road.leases.reap()
     road.redis.hset("millrace:reaper", "grace_until", 0)
-    road.leases.reap(gap=False)
+    road.leases.reap()
     assert road.redis.zcard("rq:finished:default") == 0
 
 

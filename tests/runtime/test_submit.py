@@ -32,7 +32,7 @@ def test_times_are_redis_own_and_exact_to_the_microsecond(road: Road) -> None:
 @pytest.mark.parametrize("day", ["1999-12-31", "2000-02-29", "2024-02-29", "2025-03-01", "2026-12-31", "2100-03-01"])
 def test_lua_writes_dates_as_python_does(road: Road, day: str) -> None:
     from jobs.kernel import scripts
-    from jobs.kernel.submit import micros
+    from jobs.kernel.times import micros
 
     at = datetime.fromisoformat(f"{day}T23:59:59.000042+00:00")
     clock = (scripts.SHARED / "clock.lua").read_text()
