@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from config import Settings
+from jobs.kernel import log
 from jobs.kernel.policy import QUEUES
 from workers.supervisor import Supervisor, stop_with_parent, this_python
 
@@ -15,15 +16,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0 after a stop that was asked for, 2 for a wrong command line."""
     asked = _parser().parse_args(arguments)
     settings = Settings.from_env()
+    log.configure(settings)
     if not asked.child:
         command = this_python("--queues", ",".join(asked.queues), "--batch", str(asked.batch or settings.batch_size))
         return Supervisor([*command, "--child"], asked.processes).run()
 
     import jobs
-    from jobs.kernel import log
     from workers.lease_worker import LeaseWorker
 
-    log.configure(settings)
     jobs.load()
     worker = LeaseWorker(settings, asked.queues, asked.batch or settings.batch_size)
     stop_with_parent(worker.stop)

@@ -11,6 +11,10 @@ import time
 from collections.abc import Callable, Sequence
 from types import FrameType
 
+import structlog
+
+log = structlog.get_logger(__name__)
+
 BACK_OFF = (0.0, 0.5, 1.0, 2.0, 5.0)
 """Seconds before a process that keeps dying is started again."""
 
@@ -62,7 +66,7 @@ class _Child:
                 return
             self._deaths = 0 if now - self._started > HEALTHY_SECONDS else self._deaths + 1
             self._not_before = now + BACK_OFF[min(self._deaths, len(BACK_OFF) - 1)]
-            sys.stderr.write(f"worker process {self._process.pid} ended with {code}; starting another\n")
+            log.warning("worker_process_ended", pid=self._process.pid, code=code)
             self._process = None
         if now >= self._not_before:
             self._started = now

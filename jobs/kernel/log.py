@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from types import TracebackType
 
 import orjson
 import structlog
@@ -42,8 +43,17 @@ def configure(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    sys.excepthook = _say_why
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _say_why(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What ends a process is a log line like any other."""
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+    else:
+        structlog.get_logger(__name__).critical("process_died", exc_info=(kind, error, trace))
 
 
 def dumps(event: object, **_: object) -> str:
