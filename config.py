@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from limits import parse_many
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 LOCAL_SECRET = "local-mode-only-secret-never-used-elsewhere"  # noqa: S105 - refused outside local mode
@@ -64,8 +65,18 @@ class Settings(BaseSettings):
 
     @classmethod
     def from_env(cls) -> Self:
-        """The settings of this process's environment. Call it in entry points only."""
-        return cls()
+        """The settings of this process's environment. Call it in entry points only.
+
+        Raises SystemExit, whose message names each variable that is wrong, and why.
+        """
+        try:
+            return cls()
+        except ValidationError as wrong:
+            said = [
+                (".".join(map(str, error["loc"])).upper(), error["msg"].removeprefix("Value error, "))
+                for error in wrong.errors()
+            ]
+            raise SystemExit("\n".join(f"{name or 'settings'}: {reason}" for name, reason in said)) from None
 
     @field_validator("database_url", "read_database_url")
     @classmethod
@@ -77,6 +88,14 @@ class Settings(BaseSettings):
     @classmethod
     def _split_on_commas(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("rate_limit_user", "rate_limit_login_address", "rate_limit_login_account")
+    @classmethod
+    def _one_limit(cls, notation: str) -> str:
+        """A write is counted in one window, in the round trip that submits it: so each setting is one limit."""
+        if notation.strip() and len(parse_many(notation)) != 1:
+            raise ValueError("should be one limit, like 600/minute; or empty, for none")
+        return notation.strip()
 
     @model_validator(mode="after")
     def _refuse_weak_secrets(self) -> Self:

@@ -44,10 +44,25 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("ORDER_WINDOW_SCOPE", "everywhere"), ("LEASE_SECONDS", "0"), ("PORT", "x")]
+    ("name", "value"),
+    [
+        ("ORDER_WINDOW_SCOPE", "everywhere"),
+        ("LEASE_SECONDS", "0"),
+        ("PORT", "x"),
+        ("RATE_LIMIT_USER", "10/second;600/minute"),
+        ("RATE_LIMIT_USER", "often"),
+    ],
 )
 def test_a_wrong_value_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv("ENVIRONMENT", "local")
     monkeypatch.setenv(name, value)
-    with pytest.raises(ValidationError, match=name.lower()):
+    with pytest.raises(SystemExit, match=f"^{name}: "):
         Settings.from_env()
+
+
+def test_a_refused_start_tells_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_KEY", "too-short")
+    with pytest.raises(SystemExit) as refused:
+        Settings.from_env()
+    assert "SECRET_KEY, JWT_SECRET_KEY: needs 32 characters" in str(refused.value)
+    assert "too-short" not in str(refused.value)
