@@ -58,11 +58,10 @@ class OrderBook:
         return [outcomes[job.id] for job in self.jobs]
 
     def _decide_one(self, job: Job[Any]) -> Outcome:
-        entry = self._target(job) if job.target else None
-        if job.command.kind == "orders.delete" and entry is not None:
-            self._remove(entry)
-            return succeeded()
         values = job.command.values()
+        entry = self._target(job, deleting=values is None) if job.target else None
+        if values is None:
+            return self._remove(entry)
         if unknown := [code for code in values.get("services", ()) if code not in self.catalogue]:
             raise Conflict(f"There is no service {', '.join(unknown)}.", code="unknown_service")
         if "customer_id" in values and values["customer_id"] is None:
@@ -77,7 +76,7 @@ class OrderBook:
         )
         return succeeded(views.order(entry))
 
-    def _target(self, job: Job[Any]) -> Entry:
+    def _target(self, job: Job[Any], *, deleting: bool) -> Entry:
         entry = self.orders.get(job.target) if job.target else None
         mine = entry is not None and (entry.owner_id == job.owner or self.ctx.is_admin(job.owner))
         if entry is None or entry.deleted or not mine:
@@ -85,7 +84,7 @@ class OrderBook:
         if job.if_match is not None:
             if not {"*", views.etag(entry.version)} & set(job.if_match):
                 raise PreconditionFailed
-        elif job.moment < entry.updated_at and job.command.kind != "orders.delete":
+        elif job.moment < entry.updated_at and not deleting:
             raise Conflict("A newer write has changed this order.", code="superseded")
         return entry
 
@@ -125,9 +124,12 @@ class OrderBook:
         self._keep(entry)
         return entry
 
-    def _remove(self, entry: Entry) -> None:
+    def _remove(self, entry: Entry | None) -> Outcome:
+        if entry is None:
+            raise NotFound
         entry.deleted = True
         self._forget(entry)
+        return succeeded()
 
     def _keep(self, entry: Entry) -> None:
         self.orders[entry.id] = entry

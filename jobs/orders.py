@@ -70,14 +70,17 @@ class OrderCommand(Command, policy=ORDERS):
     def handle_many(cls, ctx: Context, jobs: Sequence[Job[Any]]) -> Sequence[Outcome]:
         return OrderBook(ctx, jobs).decide()
 
+    def values(self) -> dict[str, Any] | None:
+        """The columns this command sets; None when it takes the order away."""
+        return None
+
 
 class TimedCommand(OrderCommand):
     """What the order timing rule has a say in."""
 
     if_too_soon: IfTooSoon = "reject"
 
-    def values(self) -> dict[str, Any]:
-        """The columns this command sets."""
+    def values(self) -> dict[str, Any] | None:
         return self.model_dump(exclude={"if_too_soon"})
 
 
@@ -116,7 +119,7 @@ class AmendOrder(TimedCommand, kind="orders.amend", route="PATCH /v1/orders/{id}
             raise ValueError("names nothing to change")
         return self
 
-    def values(self) -> dict[str, Any]:
+    def values(self) -> dict[str, Any] | None:
         return self.model_dump(include=self.model_fields_set - {"if_too_soon"})
 
 
