@@ -174,16 +174,17 @@ class Stack:
         """What the API says of somebody's jobs is what PostgreSQL has: of all as a list, of up to SOME one by one."""
         kept = self.receipts(owner)
         some = sorted(kept)[:: len(kept) // SOME + 1]
-        assert _told(by_threads(4, owner.job, some)) == {job_id: kept[job_id] for job_id in some}
-        assert _told(owner.listed()) == kept
+        told = _told(by_threads(4, owner.job, some))
+        assert not (wrong := _difference(told, {job_id: kept[job_id] for job_id in some})), wrong
+        assert not (wrong := _difference(_told(owner.listed()), kept)), wrong
 
     def assert_each_once(self, owner: Client, job_ids: list[str]) -> None:
         """These jobs, and no others, have succeeded; each has left one order, and one only; and the API says so, also
         when Redis has lost everything."""
         assert len(set(job_ids)) == len(job_ids)
         self.until_done(owner, set(job_ids))
-        assert self.receipts(owner) == dict.fromkeys(job_ids, ("succeeded", None))
-        assert self.effects(owner) == dict.fromkeys(job_ids, 1)
+        assert not (wrong := _difference(self.receipts(owner), dict.fromkeys(job_ids, ("succeeded", None)))), wrong
+        assert not (wrong := _difference(self.effects(owner), dict.fromkeys(job_ids, 1))), wrong
         self.assert_told_truly(owner)
         self.lose_redis_data()
         self.assert_told_truly(owner)
@@ -250,6 +251,12 @@ def _run(url: str, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         with connection.cursor() as cursor:
             cursor.execute(statement, values or None)
             return cursor.fetchall() if cursor.description else []
+
+
+def _difference(found: Mapping[str, object], expected: Mapping[str, object]) -> dict[str, tuple[object, object]]:
+    """What was found and what was expected, of each id where these are not the same."""
+    ids = found.keys() | expected.keys()
+    return {name: (found.get(name), expected.get(name)) for name in ids if found.get(name) != expected.get(name)}
 
 
 def _told(jobs: list[Job]) -> dict[str, tuple[str, str | None]]:
