@@ -26,7 +26,7 @@ def test_redis_killed_under_load_refuses_writes_keeps_reads_and_loses_nothing(st
         path = placed["links"]["resource"]
         loaded.enter_context(load.running())
         loaded.callback(stack.start_redis)
-        due = datetime.now(UTC) + timedelta(seconds=8)
+        due = datetime.now(UTC) + timedelta(seconds=4)
         at = f"?run_at={due.strftime('%Y-%m-%dT%H:%M:%SZ')}"
         later = by_threads(8, lambda number: user.persist(f"later-{number}", query=at), range(100))
         stack.redis.kill()
