@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from sqlalchemy import URL, Engine, create_engine, make_url
+import select
+from typing import Any
+
+from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.orm import Session, sessionmaker
 
 Sessions = sessionmaker[Session]
@@ -35,21 +39,34 @@ def writer(url: str, *, lease_seconds: float) -> Sessions:
 def reader(url: str) -> Sessions:
     """Sessions for the API: they cannot write, whatever the role may."""
     options = "-c default_transaction_read_only=on -c statement_timeout=5000"
-    engine = _engine(url, options, application_name="millrace-api", pool_size=10)
-    return _sessions(engine.execution_options(isolation_level="AUTOCOMMIT"))
+    return _sessions(_engine(url, options, application_name="millrace-api", pool_size=10, isolation_level="AUTOCOMMIT"))
 
 
-def _engine(url: str, options: str, *, application_name: str, pool_size: int) -> Engine:
-    options += " -c timezone=UTC"
-    return create_engine(
+def _engine(
+    url: str, options: str, *, application_name: str, pool_size: int, isolation_level: str | None = None
+) -> Engine:
+    more = {"isolation_level": isolation_level} if isolation_level else {}
+    engine = create_engine(
         psycopg2_url(url),
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_timeout=2,
         pool_recycle=1800,
         hide_parameters=True,
-        connect_args={"options": options, "application_name": application_name, **NETWORK},
+        connect_args={"options": f"{options} -c timezone=UTC", "application_name": application_name, **NETWORK},
+        **more,
     )
+    event.listen(engine, "checkout", _refuse_if_ended)
+    return engine
+
+
+def _refuse_if_ended(connection: Any, record: object, proxy: object) -> None:
+    """Have the pool replace a connection whose server has gone meanwhile, which costs no round trip to see: an idle
+    connection has nothing to read but its own end."""
+    poller = select.poll()
+    poller.register(connection.fileno(), select.POLLIN)
+    if poller.poll(0):
+        raise DisconnectionError
 
 
 def psycopg2_url(url: str) -> URL:

@@ -125,12 +125,19 @@ class Executor:
         """A single job raised: tell its receipt if it has one by now, else try it again by policy, else fail it."""
         if first := self._overtaken(work):
             return [Settlement(work.delivery, first)]
-        log.error("job_raised", job_id=work.delivery.id, kind=work.kind, attempt=work.delivery.attempt, exc_info=error)
+        log.error(
+            "job_raised",
+            job_id=work.delivery.id,
+            request_id=work.request_id,
+            kind=work.kind,
+            attempt=work.delivery.attempt,
+            exc_info=error,
+        )
         delay = work.command.policy.retry.delay(work.delivery.attempt) if work.command and not work.outcome else None
         if delay is not None:
             return [Settlement(work.delivery, Again(clock() + timedelta(seconds=delay), counted=True))]
         if work.outcome is not None:  # it could not even be written down: leave out what it carries, or leave it
-            log.error("job_not_recorded", job_id=work.delivery.id)
+            log.error("job_not_recorded", job_id=work.delivery.id, request_id=work.request_id)
             carried, work.envelope = work.envelope, None
             return self._run([work], clock) if carried else []
         work.outcome = failed(Failed(f"The job failed {work.delivery.attempt} times.", code="job_failed"))
