@@ -45,10 +45,11 @@ def without_server_header(original: Callable[[wsgi.Response], list[str]]) -> Cal
 def post_fork(server: object, worker: object) -> None:
     """Make sockets and psycopg2 give way to other greenlets, before the application is imported."""
     from gevent import monkey
-    from psycogreen.gevent import patch_psycopg
 
     monkey.patch_all()
-    patch_psycopg()
+    from deploy import postgres
+
+    postgres.install()
 
 
 wsgi.Response.default_headers = without_server_header(wsgi.Response.default_headers)
