@@ -14,6 +14,7 @@ import jwt
 import pytest
 from flask import Flask
 
+from api import auth
 from config import Settings
 from tests.conftest import PASSWORD, Person
 from tests.http.conftest import Client
@@ -54,6 +55,19 @@ def test_a_password_gives_a_token_for_15_minutes(nobody: Client, app: Flask, peo
 @pytest.mark.parametrize("transport", ["cookie", "body"])
 def test_emails_compare_without_case(nobody: Client, email: str, transport: str) -> None:
     assert nobody.post("/v1/auth/login", GOOD | {"email": email, "transport": transport}).status_code == 200
+
+
+def test_the_first_unknown_email_takes_no_longer_than_the_next(
+    make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auth._nobodys_hash.cache_clear()
+    client = Client(make_app())
+
+    def hash_now(*_: object) -> str:
+        raise AssertionError("a request made a hash")
+
+    monkeypatch.setattr(auth.PasswordHasher, "hash", hash_now)
+    assert client.post("/v1/auth/login", GOOD | {"email": "nobody@example.com"}).status_code == 401
 
 
 @pytest.mark.parametrize("column", [None, "disabled_at", "deleted_at"])

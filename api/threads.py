@@ -1,0 +1,30 @@
+"""Work that keeps a processor busy, done where it holds up no greenlet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import TypeVar
+
+from gevent import monkey
+from gevent.threadpool import ThreadPool
+
+THREADS = 2
+"""Of such work at once in one process: a password's hash takes 64 MiB, and four threads of its own."""
+
+T = TypeVar("T")
+
+
+def beside_greenlets(work: Callable[[], T]) -> T:
+    """What `work` returns or raises. Where requests share one thread it is done in another, and they go on; `work`
+    must touch nothing of theirs."""
+    if not monkey.is_module_patched("threading"):
+        return work()
+    done: T = _pool().apply(work)
+    return done
+
+
+@cache
+def _pool() -> ThreadPool:
+    """Made when first used, so after any fork; not gevent's own, in which names of hosts are looked up."""
+    return ThreadPool(THREADS)
