@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from flask import request
 from pydantic import BaseModel, ValidationError
-from werkzeug.exceptions import UnsupportedMediaType
+from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
 from jobs.kernel.errors import BadRequest, Invalid
 
@@ -26,9 +26,11 @@ M = TypeVar("M", bound=BaseModel)
 def read(model: type[BaseModel]) -> bytes:
     """The request's JSON as it came. A model without fields needs none: an empty body is then `{}`.
 
-    Raises UnsupportedMediaType, and RequestEntityTooLarge above the application's MAX_CONTENT_LENGTH.
+    Raises UnsupportedMediaType, and RequestEntityTooLarge above MAX_BYTES.
     """
     raw = request.get_data(cache=False)
+    if len(raw) >= MAX_BYTES and _goes_on():
+        raise RequestEntityTooLarge
     if not raw.strip() and not model.model_fields:
         return b"{}"
     kind = request.mimetype
@@ -37,6 +39,12 @@ def read(model: type[BaseModel]) -> bytes:
     if request.mimetype_params.get("charset", "utf-8").lower() != "utf-8":
         raise UnsupportedMediaType("JSON is sent in UTF-8 (RFC 8259 §8.1).")
     return raw
+
+
+def _goes_on() -> bool:
+    """Whether there is more of the body: of one whose length is not announced, werkzeug reads MAX_CONTENT_LENGTH and
+    stops in silence. A server that does not say where a body ends is not asked: it would wait for ever."""
+    return bool(request.environ.get("wsgi.input_terminated") and request.environ["wsgi.input"].read(1))
 
 
 def parse(model: type[M], raw: bytes) -> tuple[M | None, FieldErrors]:

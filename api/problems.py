@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from http import HTTPStatus
 from traceback import extract_tb
 from typing import Any
 
@@ -19,10 +20,18 @@ from api.services import services
 from jobs.kernel import broker
 from jobs.kernel.errors import AppError, DatabaseDown, QueueDown, RateLimited, Unauthenticated, type_prefix
 
-CODES = {404: "not_found", 413: "body_too_large", 415: "unsupported_media_type", 500: "internal_error"}
+CODES = {
+    404: "not_found",
+    413: "body_too_large",
+    414: "uri_too_long",
+    415: "unsupported_media_type",
+    500: "internal_error",
+}
 DETAILS = {
+    400: "The request could not be read.",
     404: "There is no such resource.",
     405: "This path does not take that method; see Allow.",
+    408: "The body did not arrive in time.",
     413: "The body is larger than this path takes.",
 }
 
@@ -51,6 +60,11 @@ def render(error: AppError) -> Response:
     return response
 
 
+def of_status(status: int) -> dict[str, Any]:
+    """The problem of a request that no view has seen, without `request_id`."""
+    return _problem(status, HTTPStatus(status).phrase)
+
+
 def _of_redis(refusal: broker.ResponseError) -> Response:
     """A command that Redis refused."""
     unavailable = broker.unavailable(refusal)
@@ -65,18 +79,15 @@ def _response(problem: dict[str, Any]) -> Response:
 def _of_http(error: HTTPException) -> Response:
     """An error that werkzeug raised; its headers (`Allow`) are kept, its HTML is not."""
     status = error.code or 500
-    code = CODES.get(status) or re.sub(r"\W+", "_", error.name.lower())
-    response = _response(
-        {
-            "type": type_prefix + code,
-            "title": error.name,
-            "status": status,
-            "detail": DETAILS.get(status) or error.description or error.name,
-            "code": code,
-        }
-    )
+    response = _response(_problem(status, error.name, error.description))
     response.headers.extend((name, value) for name, value in error.get_headers() if name != "Content-Type")
     return response
+
+
+def _problem(status: int, title: str, detail: str | None = None) -> dict[str, Any]:
+    code = CODES.get(status) or re.sub(r"\W+", "_", title.lower())
+    told = DETAILS.get(status) or detail or f"{title}."
+    return {"type": type_prefix + code, "title": title, "status": status, "detail": told, "code": code}
 
 
 def _of_limiter(_: RateLimitExceeded) -> Response:

@@ -6,7 +6,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from gunicorn import util
 from gunicorn.http import wsgi
+from gunicorn.workers.base import Worker
 
 local = os.environ.get("ENVIRONMENT") == "local"
 shared_memory = Path("/dev/shm")  # noqa: S108 - where a heartbeat never waits for a disk
@@ -20,7 +22,7 @@ backlog = 1024
 
 timeout = 60
 graceful_timeout = 25  # CONTRACT.md §9: a process exits within 25 s of SIGTERM
-keepalive = 15
+keepalive = 15  # also what the head of a request may take to arrive
 
 limit_request_line = 8190
 limit_request_fields = 100
@@ -28,6 +30,7 @@ limit_request_field_size = 8190
 
 accesslog = None  # the application logs every request itself, as JSON
 errorlog = "-"
+logger_class = "deploy.logger.Logger"
 loglevel = os.environ.get("LOG_LEVEL", "INFO").lower()
 proc_name = "millrace-web"
 control_socket_disable = True
@@ -47,9 +50,18 @@ def post_fork(server: object, worker: object) -> None:
     from gevent import monkey
 
     monkey.patch_all()
-    from deploy import postgres
+    from deploy import logger, postgres
 
     postgres.install()
+    logger.log_uncaught()
+
+
+def post_worker_init(worker: Worker) -> None:
+    """Answer what never reaches a view as the views would, now that the application is there."""
+    from deploy import wire
+
+    worker.wsgi = wire.with_bounded_bodies(worker.wsgi)
+    util.write_error = wire.write_error
 
 
 wsgi.Response.default_headers = without_server_header(wsgi.Response.default_headers)

@@ -1,0 +1,105 @@
+"""What gunicorn leaves open on the wire: bodies that are broken or never end, and errors that meet no view of ours."""
+
+from __future__ import annotations
+
+import io
+import socket
+from collections.abc import Callable, Iterable
+from time import monotonic
+from typing import Any, Protocol
+from uuid import uuid4
+
+import orjson
+import structlog
+from gevent import Timeout
+from gunicorn import util
+from gunicorn.http.errors import ParseException
+from werkzeug.exceptions import RequestTimeout
+
+from api import headers, problems
+from jobs.kernel.errors import BadRequest
+
+SECONDS = 10.0
+"""What a body may take to arrive, and BYTES_A_SECOND more for what is announced: a short body would hold a greenlet,
+and its place among the connections, until its sender goes away."""
+
+BYTES_A_SECOND = 100_000
+LINGER = 1.0
+"""Seconds in which what a refused sender still sends is read away: closing on it would take the answer from them."""
+
+log = structlog.get_logger(__name__)
+
+Environ = dict[str, Any]
+App = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+
+
+class Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+class Body(io.RawIOBase):
+    """A request's body. Reading it raises BadRequest where it is broken or ends early, RequestTimeout where it does
+    not come."""
+
+    def __init__(self, stream: Readable, length: int | None) -> None:
+        """`length`: what Content-Length announces, in bytes."""
+        self._stream = stream
+        self._missing = length or 0
+        self._deadline: float | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        if self._deadline is None:
+            self._deadline = monotonic() + SECONDS + self._missing / BYTES_A_SECOND
+        try:
+            with Timeout(max(self._deadline - monotonic(), 0.001), RequestTimeout()):
+                data = self._stream.read(len(buffer))
+        except (ParseException, OSError):
+            raise _malformed("is not framed as HTTP/1.1 wants it, or ends early") from None
+        self._missing -= len(data)
+        if len(data) < len(buffer) and self._missing > 0:
+            raise _malformed("is shorter than its Content-Length")
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def with_bounded_bodies(app: App) -> App:
+    """The application, given bodies that end."""
+
+    def bounded(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        length = environ.get("CONTENT_LENGTH") or ""
+        environ["wsgi.input"] = Body(environ["wsgi.input"], int(length) if length.isdecimal() else None)
+        return app(environ, start_response)
+
+    return bounded
+
+
+def write_error(sock: socket.socket, status: int, _reason: str, _message: str) -> None:
+    """Answer what gunicorn could not read, or what went wrong outside of any view, like every other error.
+
+    Nothing of what was sent is repeated, here or in the log.
+    """
+    request_id = uuid4().hex
+    log.warning("request_refused", status=status, request_id=request_id)
+    problem = problems.of_status(status)
+    body = orjson.dumps(problem | {"request_id": request_id})
+    lines = {
+        "Connection": "close",
+        "Content-Type": "application/problem+json",
+        "Content-Length": str(len(body)),
+        "Cache-Control": "no-store",
+        "X-Request-ID": request_id,
+        **headers.SECURITY,
+    }
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    util.write_nonblock(sock, f"HTTP/1.1 {status} {problem['title']}\r\n{head}\r\n".encode("latin-1") + body)
+    sock.shutdown(socket.SHUT_WR)
+    with Timeout(LINGER, False):
+        while sock.recv(1 << 16):
+            pass
+
+
+def _malformed(how: str) -> BadRequest:
+    return BadRequest(f"The body {how}.", code="malformed_body")
