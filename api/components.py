@@ -66,6 +66,7 @@ HEADERS = {
     "Limit": ("Requests allowed in the present window", {"type": "integer"}),
     "Remaining": ("Requests left in it", {"type": "integer"}),
     "Reset": ("When the next window begins, in seconds since 1970", {"type": "integer"}),
+    "Allow": ("The methods that the path takes", {"type": "string", "examples": ["GET, HEAD, OPTIONS"]}),
     "RequestId": ("The caller's own, or a new one; also in the logs", {"type": "string"}),
 }
 SENT_AS = {
@@ -90,8 +91,11 @@ PROBLEMS: tuple[type[errors.AppError], ...] = (
     errors.QueueDown,
 )
 WRONG_FIELD = errors.Invalid(errors=[{"field": "total_fee", "message": "Field required"}])
-NOT_OURS = {413: "body_too_large", 415: "unsupported_media_type"}
-"""Codes of what is found out before a view runs."""
+NOT_OURS = {408: "request_timeout", 413: "body_too_large", 415: "unsupported_media_type", 500: "internal_error"}
+"""Codes of what is found out before a view runs, or was foreseen by nobody."""
+
+OTHER = "ProblemOther"
+"""The response that every operation has beside those it names."""
 
 
 def enter(spec: APISpec, names: Names) -> None:
@@ -103,6 +107,11 @@ def enter(spec: APISpec, names: Names) -> None:
     examples = {error.status: error.problem() for error in (*(kind() for kind in PROBLEMS), WRONG_FIELD)}
     for status in sorted({*examples, *NOT_OURS}):
         spec.components.response(problem(status), _problem(status, names[Problem], examples.get(status)))
+    wrong_method = {**_example(405, "method_not_allowed"), "detail": "This path does not take that method; see Allow."}
+    other = _problem(405, names[Problem], wrong_method)
+    other["description"] = "Any other problem; among them 405, with `Allow`, for a method that the path does not take"
+    other["headers"] |= headers("Allow")
+    spec.components.response(OTHER, other)
     spec.components.security_scheme("bearer", {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"})
 
 
@@ -118,12 +127,17 @@ def headers(*wanted: str) -> dict[str, Any]:
 
 def _problem(status: int, schema: dict[str, Any], example: dict[str, Any] | None) -> dict[str, Any]:
     phrase = HTTPStatus(status).phrase
-    if example is None:
-        code = NOT_OURS[status]
-        example = {"type": errors.type_prefix + code, "title": phrase, "status": status, "detail": phrase, "code": code}
-    content = {"schema": schema, "example": {**example, "request_id": REQUEST_ID}}
+    content = {
+        "schema": schema,
+        "example": {**(example or _example(status, NOT_OURS[status])), "request_id": REQUEST_ID},
+    }
     return {
         "description": phrase,
         "content": {"application/problem+json": content},
         "headers": headers("RequestId", *(["RetryAfter"] if status in (429, 503) else [])),
     }
+
+
+def _example(status: int, code: str) -> dict[str, Any]:
+    phrase = HTTPStatus(status).phrase
+    return {"type": errors.type_prefix + code, "title": phrase, "status": status, "detail": phrase, "code": code}

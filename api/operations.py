@@ -22,7 +22,7 @@ from jobs.kernel.record import JobRecord
 
 JOB_ID = UUID("0198c2f0-6f1e-7c3a-9b51-3d2f6a7b8c9d")
 TARGET_ID = UUID("0198c2d4-1b0a-7e55-8f4e-5a6b7c8d9e0f")
-WRITE_PROBLEMS = (400, 401, 413, 415, 422, 429, 503)
+WRITE_PROBLEMS = (400, 401, 408, 413, 415, 422, 429, 503)
 
 
 def of_command(command: type[Command], names: Names) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def of_command(command: type[Command], names: Names) -> dict[str, Any]:
     queued = _job(command, route, names, State.QUEUED)
     done = _job(command, route, names, State.SUCCEEDED)
     accepted = components.headers("RequestId", "Location", "RetryAfter", "Replayed", *components.LIMITED)
-    final = components.headers("RequestId", "PreferenceApplied", "Replayed", *components.LIMITED)
+    final = components.headers("RequestId", "Location", "PreferenceApplied", "Replayed", *components.LIMITED)
     operation = {
         "operationId": command.kind,
         "summary": summary.rstrip("."),
@@ -75,7 +75,7 @@ def of_view(path: str, method: str, said: Documented, access: Access, names: Nam
     if said.body:
         content = {"schema": names[said.body], **_example(said.body)}
         operation["requestBody"] = {"required": True, "content": {"application/json": content}}
-    implied = ((422,) if said.query else ()) + ((400, 413, 415, 422) if said.body else ())
+    implied = ((422,) if said.query or said.waits else ()) + ((400, 408, 413, 415, 422) if said.body else ())
     implied += (401, 429, 503) if access is not Access.ANYONE else ()
     operation["responses"] |= _problems((*said.problems, *implied), access, target="{" in path)
     return operation
@@ -160,7 +160,7 @@ def _problems(statuses: tuple[int, ...], access: Access, *, target: bool) -> dic
     more = ((404,) if target else ()) + ((401, 403) if access is Access.ADMIN else ())
     unsigned = (401, 403) if access is Access.ANYONE and 401 not in statuses else ()
     wanted = sorted({*statuses, *more} - {*unsigned})
-    return {str(status): components.problem(status) for status in wanted}
+    return {str(status): components.problem(status) for status in (*wanted, 500)} | {"default": components.OTHER}
 
 
 def _security(access: Access) -> dict[str, Any]:

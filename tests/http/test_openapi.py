@@ -78,11 +78,27 @@ def test_a_kind_is_documented_by_its_declaration(kind: str, document: dict[str, 
     operation = operations(document)[command.route.method, command.route.path]
     assert (command.__doc__ or "").startswith(operation["summary"])
     assert ("requestBody" in operation) == bool(command.model_fields)
-    assert {"200", "202", "400", "401", "413", "415", "422", "429", "503"} <= set(operation["responses"])
+    assert {"200", "202", "400", "401", "408", "413", "415", "422", "429", "503"} <= set(operation["responses"])
+    assert all("Location" in operation["responses"][status]["headers"] for status in ("200", "202"))
     assert ("404" in operation["responses"]) == command.route.has_target
     references = {parameter.get("$ref", "").rpartition("/")[2] for parameter in operation["parameters"]}
     assert {"IdempotencyKey", "Prefer", "RunAt"} <= references
     assert ("IfMatch" in references) == command.route.has_target
+
+
+def test_what_any_request_can_meet_is_documented_once_for_all(document: dict[str, Any]) -> None:
+    for operation in operations(document).values():
+        shared = {status: operation["responses"][status]["$ref"].rpartition("/")[2] for status in ("500", "default")}
+        assert shared == {"500": "Problem500", "default": "ProblemOther"}
+    other = document["components"]["responses"]["ProblemOther"]
+    assert "405" in other["description"]
+    assert "Allow" in other["headers"]
+
+
+def test_a_wait_that_is_refused_is_documented(document: dict[str, Any], user: Client) -> None:
+    job = user.post("/v1/orders", ORDER).get_json()
+    assert user.get(job["links"]["self"], headers={"Prefer": "wait=99"}).status_code == 422
+    assert "422" in operations(document)["GET", "/v1/jobs/{id}"]["responses"]
 
 
 def test_a_field_that_a_patch_leaves_out_has_no_default(document: dict[str, Any]) -> None:
