@@ -21,6 +21,19 @@ ALIVE_WITHIN = timedelta(seconds=30)
 FRESH = {"Cache-Control": "no-store"}
 SCHEDULER_LOCK = "rq:scheduler_lock"
 
+NEVER_THERE = "millrace:never-there"
+"""A key that is set only where it exists, which it never does: nothing is written, but Redis refuses that like any write."""
+
+REFUSALS = {
+    "maxmemory": "its memory is full",
+    "read only": "it is a read-only replica",
+    "MISCONF": "it cannot write to its disk",
+    "NOREPLICAS": "it has too few replicas to write",
+}
+"""What it means when Redis refuses a write, by what then stands in its answer."""
+
+DURABLE = {"appendonly": "yes", "appendfsync": "always"}
+
 Check = tuple[str, bool, str]
 """What was looked at, whether it is as it should be, and a sentence about it."""
 
@@ -46,7 +59,7 @@ def alive() -> tuple[dict[str, Any], dict[str, str]]:
 def ready() -> tuple[dict[str, Any], int, dict[str, str]]:
     """What writes and reads depend on."""
     bundle = services()
-    checks = [*_database(bundle.sessions), *_queue(bundle.redis)]
+    checks = [*_database(bundle.sessions), *_queue(bundle.redis, bundle.settings.max_memory_percent)]
     good = {name: ok for name, ok, _ in checks}
     useless = not good["database"] and not good["redis"]
     status = "unavailable" if useless else "ok" if all(good.values()) else "degraded"
@@ -69,23 +82,51 @@ def _database(sessions: Sessions) -> Iterator[Check]:
     yield "migrations", applied == head, "at head" if applied == head else f"at {applied}, and the code expects {head}"
 
 
-def _queue(redis: Redis) -> Iterator[Check]:
-    """Redis answers, every queue that a kind uses has a live worker, and a scheduler acts."""
+def _queue(redis: Redis, max_percent: int) -> Iterator[Check]:
+    """Redis takes writes and keeps them, every queue that a kind uses has a live worker, and a scheduler acts."""
     queues = sorted({kind.policy.queue for kind in registry.every()})
     try:
+        stores = list(_store(redis, max_percent))
         beats = _heartbeats(redis, queues)
         scheduling = bool(redis.exists(SCHEDULER_LOCK))
     except (*broker.LOST, broker.ResponseError):
         yield "redis", False, "does not answer"
-        for name in [*(f"workers.{queue}" for queue in queues), "scheduler"]:
+        for name in ["redis.durability", *(f"workers.{queue}" for queue in queues), "scheduler"]:
             yield name, False, "not known while Redis is away"
         return
-    yield "redis", True, "answers"
+    yield from stores
     oldest = datetime.now(UTC) - ALIVE_WITHIN
     for queue, times in beats.items():
         alive = sum(time > oldest for time in times)
         yield f"workers.{queue}", alive > 0, f"{alive} alive" if alive else "none alive: jobs wait"
     yield "scheduler", scheduling, "alive" if scheduling else "none alive: scheduled jobs wait"
+
+
+def _store(redis: Redis, max_percent: int) -> Iterator[Check]:
+    """Redis takes writes, and does not lose what it took (DESIGN.md §3). One round trip."""
+    asked = redis.pipeline(transaction=False)
+    asked.set(NEVER_THERE, "", xx=True)
+    asked.info("memory")
+    asked.config_get("append*")
+    probe, memory, config = asked.execute(raise_on_error=False)
+    refused = _refusal(probe, memory, max_percent)
+    yield "redis", refused is None, f"answers, but {refused}" if refused else "answers"
+    if isinstance(config, Exception):
+        yield "redis.durability", True, "not known: it does not tell its configuration"
+        return
+    wrong = [f"{name} is {config.get(name)}" for name, needed in DURABLE.items() if config.get(name) != needed]
+    detail = f"{', '.join(wrong)}: accepted writes can be lost" if wrong else "accepted writes are on disk"
+    yield "redis.durability", not wrong, detail
+
+
+def _refusal(probe: object, memory: object, max_percent: int) -> str | None:
+    """Why it takes no writes, if it does not: `probe` and `memory` are what it answered to SET and INFO."""
+    if isinstance(probe, Exception):
+        said = f"{type(probe).__name__} {probe}"
+        return next((why for sign, why in REFUSALS.items() if sign in said), "it refuses writes")
+    if isinstance(memory, dict) and memory["used_memory"] * 100 > memory["maxmemory"] * max_percent > 0:
+        return f"over {max_percent} % of its memory is used: new writes are refused"
+    return None
 
 
 def _heartbeats(redis: Redis, queues: list[str]) -> dict[str, list[datetime]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Any
@@ -17,6 +17,7 @@ from api.schemas import Readiness
 from config import Settings
 from jobs.kernel import broker
 from tests.http.conftest import Client
+from tests.processes import until
 
 AWAY = {"database": "postgresql://nobody:secret@127.0.0.1:1/none", "redis": "redis://:secret@127.0.0.1:1/0"}
 
@@ -61,7 +62,8 @@ def test_all_well_is_ok(nobody: Client, beat: Any) -> None:
     beat()
     found = ready(nobody)
     assert found["status"] == "ok"
-    assert set(found["checks"]) == {"database", "redis", "migrations", "workers.orders", "scheduler"}
+    stores = {"database", "migrations", "redis", "redis.durability"}
+    assert set(found["checks"]) == stores | {"workers.orders", "scheduler"}
     assert all(check["ok"] for check in found["checks"].values())
 
 
@@ -102,6 +104,121 @@ def test_a_database_without_any_schema_is_degraded(make_app: Any, postgres: Any,
     found = ready(Client(app))
     assert found["checks"]["database"]["ok"]
     assert found["checks"]["migrations"] == {"ok": False, "detail": "none was applied yet"}
+
+
+@pytest.fixture
+def redis_as(settings: Settings) -> Iterator[Callable[..., None]]:
+    """Configure Redis for the length of a test."""
+    redis = broker.connect(settings.redis_url, timeout=5)
+    before: dict[str, str] = {}
+
+    def configure(**wanted: str) -> None:
+        for name, value in wanted.items():
+            option = name.replace("_", "-")
+            before.setdefault(option, redis.config_get(option)[option])
+            redis.config_set(option, value)
+
+    yield configure
+    for option, value in before.items():
+        redis.config_set(option, value)
+    redis.close()
+
+
+def failing(found: dict[str, Any]) -> dict[str, str]:
+    """What is not as it should be, and why."""
+    return {name: check["detail"] for name, check in found["checks"].items() if not check["ok"]}
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"maxmemory": "100kb"}, "answers, but its memory is full"),
+        ({"min_replicas_to_write": "1"}, "answers, but it has too few replicas to write"),
+    ],
+)
+def test_a_redis_that_refuses_writes_is_degraded(
+    nobody: Client, beat: Any, redis_as: Callable[..., None], options: dict[str, str], why: str
+) -> None:
+    beat()
+    redis_as(**options)
+    found = ready(nobody)
+    assert (found["status"], failing(found)) == ("degraded", {"redis": why})
+
+
+def test_a_redis_with_little_memory_left_is_degraded(
+    nobody: Client, beat: Any, redis_as: Callable[..., None], settings: Settings
+) -> None:
+    beat()
+    redis = broker.connect(settings.redis_url)
+    redis_as(maxmemory=str(int(redis.info("memory")["used_memory"] * 100 / (settings.max_memory_percent + 5))))
+    redis.close()
+    found = ready(nobody)
+    assert (found["status"], list(failing(found))) == ("degraded", ["redis"])
+    assert "new writes are refused" in failing(found)["redis"]
+
+
+def test_a_redis_that_is_a_replica_is_degraded(nobody: Client, beat: Any, settings: Settings) -> None:
+    beat()
+    redis = broker.connect(settings.redis_url, timeout=5)
+    redis.replicaof("127.0.0.1", 1)
+    try:
+        assert failing(ready(nobody)) == {"redis": "answers, but it is a read-only replica"}
+    finally:
+        redis.replicaof("NO", "ONE")
+        redis.close()
+    assert ready(nobody)["status"] == "ok"
+
+
+def test_a_redis_that_cannot_write_to_its_disk_is_degraded(
+    nobody: Client, beat: Any, redis_as: Callable[..., None], settings: Settings, redis_server: Any
+) -> None:
+    beat()
+    redis = broker.connect(settings.redis_url, timeout=5)
+    in_the_way = redis_server.folder / "dump.rdb" / "not-empty"
+    in_the_way.mkdir(parents=True)
+    redis_as(save="3600 1")
+    redis.bgsave()
+    until(lambda: redis.info("persistence")["rdb_last_bgsave_status"] == "err", 10)
+    redis.close()
+    try:
+        assert failing(ready(nobody)) == {"redis": "answers, but it cannot write to its disk"}
+    finally:
+        in_the_way.rmdir()
+        in_the_way.parent.rmdir()
+
+
+@pytest.mark.parametrize(("option", "value"), [("appendfsync", "everysec"), ("appendonly", "no")])
+def test_a_redis_that_may_lose_writes_is_degraded(
+    nobody: Client, beat: Any, redis_as: Callable[..., None], option: str, value: str
+) -> None:
+    beat()
+    redis_as(**{option: value})
+    found = ready(nobody)
+    assert found["status"] == "degraded"
+    assert failing(found) == {"redis.durability": f"{option} is {value}: accepted writes can be lost"}
+
+
+def test_a_redis_that_hides_its_configuration_is_no_worse(
+    make_app: Callable[..., Flask], beat: Any, settings: Settings
+) -> None:
+    beat()
+    redis = broker.connect(settings.redis_url, timeout=5)
+    redis.acl_setuser("limited", enabled=True, passwords=["+word"], keys=["*"], commands=["+@all", "-config"])
+    try:
+        address = settings.redis_url.partition("@")[2]
+        found = ready(Client(make_app(redis_url=f"redis://limited:word@{address}")))
+    finally:
+        redis.acl_deluser("limited")
+        redis.close()
+    assert found["status"] == "ok"
+    assert found["checks"]["redis.durability"]["detail"].startswith("not known")
+
+
+def test_with_neither_writes_nor_reads_it_is_unavailable(
+    make_app: Callable[..., Flask], redis_as: Callable[..., None]
+) -> None:
+    redis_as(min_replicas_to_write="1")
+    assert ready(Client(make_app(read_database_url=AWAY["database"])), status=503)["status"] == "unavailable"
 
 
 def test_without_redis_it_still_reads_and_is_degraded(make_app: Callable[..., Flask]) -> None:
