@@ -130,8 +130,11 @@ class Stack:
 
     @contextmanager
     def scheduler(self) -> Iterator[Popen[bytes]]:
-        """What promotes jobs that are due."""
-        with running(python("-m", "workers.scheduler"), self.settings, self.log("scheduler")) as process:
+        """What promotes jobs that are due; it has started."""
+        log = self.log("scheduler")
+        before = log.read_text().count("scheduler_started") if log.exists() else 0
+        with running(python("-m", "workers.scheduler"), self.settings, log) as process:
+            until(lambda: log.read_text().count("scheduler_started") > before)
             yield process
 
     def person(self, role: str = "user") -> Client:
