@@ -58,6 +58,10 @@ class Waiting:
         self._subscribed.wait(SUBSCRIBE)
         return self._channel
 
+    def close(self) -> None:
+        """Have the one who listens stop, within a look."""
+        self._channel = ""
+
     @contextmanager
     def expecting(self, job_id: UUID) -> Iterator[Event]:
         """An event that is set when the job is heard to be final, from before it can be."""
@@ -99,7 +103,7 @@ class Waiting:
             return self.until_final(job_id, event, seconds)
 
     def _listen(self, channel: str) -> None:
-        while True:
+        while self._channel == channel:
             try:
                 self._subscribe(channel)
             except broker.LOST:
@@ -112,7 +116,7 @@ class Waiting:
             with redis.pubsub() as pubsub:  # type: ignore[no-untyped-call]
                 pubsub.subscribe(channel)
                 look = 0.0
-                while True:
+                while self._channel == channel:
                     message = pubsub.get_message(timeout=LOOK)
                     if message is not None and message["type"] == "subscribe":
                         self._subscribed.set()

@@ -60,6 +60,7 @@ def make_app(settings: Settings, people: dict[str, Person]) -> Iterator[Callable
     yield make
     for app in made:
         own: Services = app.extensions[NAME]
+        own.waiting.close()
         own.sessions.kw["bind"].dispose()
         own.redis.close()
 
