@@ -104,4 +104,4 @@ def test_it_answers_while_it_hashes_passwords(web: Served, people: dict[str, Per
             assert session.get(web.url("/healthz"), timeout=10).status_code == 200
             slowest = max(slowest, monotonic() - began)
         assert sorted(one.result() for one in signing) == [200] * 10 + [401] * 10
-    assert slowest < 0.5
+    assert slowest < 1
