@@ -7,7 +7,7 @@ from typing import Any
 from redis import BlockingConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
+from redis.exceptions import OutOfMemoryError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
@@ -56,6 +56,6 @@ def unavailable(refusal: ResponseError) -> Unavailable | None:
 
     Redis 6.2 buries the word in the error of a script, so that its class does not tell.
     """
-    if "OOM" in str(refusal):
+    if isinstance(refusal, OutOfMemoryError) or "OOM" in str(refusal):
         return QueueFull(retry_after=5)
     return QueueDown() if any(word in str(refusal) for word in UNABLE) else None

@@ -12,6 +12,7 @@ from redis import Redis
 from rq.utils import as_text
 from sqlalchemy import select, tuple_
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from jobs.kernel import broker, keys
 from jobs.kernel.errors import QueueDown
@@ -42,7 +43,7 @@ class Ledger:
             return live
         try:
             kept = self.receipt(job_id)
-        except DBAPIError:
+        except (DBAPIError, PoolTimeoutError):
             if live is None:
                 raise
             return live
