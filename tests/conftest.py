@@ -27,6 +27,11 @@ TEMPLATE = "template_millrace"
 jobs.load()
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """A set has no order of its own: name it alike in every process that collects the tests."""
+    return "-".join(sorted(map(str, val))) if isinstance(val, set | frozenset) else None
+
+
 @dataclass(frozen=True)
 class Person:
     """Somebody who is in the users table."""
