@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
 
 from jobs.kernel import keys
 from jobs.kernel.outcome import State
 from jobs.kernel.submit import new_id
+from tests.processes import until
 from tests.road import Road
 from workers.heart import Heart
 from workers.settle import HandBack, Settlement
@@ -266,3 +268,20 @@ def test_names_of_keys_in_lua_are_those_of_python(road: Road) -> None:
         assert road.redis.exists(name), name
     assert road.redis.zscore(keys.SCHEDULED, str(later))
     assert road.redis.exists(keys.job(new_id())) == 0
+
+
+def test_a_heart_that_cannot_register_still_renews_what_its_worker_holds(road: Road) -> None:
+    class Unable:
+        def sign_on(self) -> None:
+            raise ResponseError("OOM command not allowed")
+
+        sign_off = sign_on
+
+    road.submit("test.probe")
+    deliveries = road.reserve()
+    before = road.redis.zscore(keys.leases("default"), deliveries[0].id) or 0
+    heart = Heart(road.leases, Unable(), 0.2)  # type: ignore[arg-type]
+    with heart.holding(deliveries):
+        heart.start()
+        until(lambda: (road.redis.zscore(keys.leases("default"), deliveries[0].id) or 0) > before, 10)
+    heart._stopped.set()

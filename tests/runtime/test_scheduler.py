@@ -97,3 +97,16 @@ def test_a_scheduler_registers_so_that_its_absence_can_be_seen(road: Road) -> No
     road.scheduler.run(burst=True)
     assert road.redis.hexists(road.scheduler.key, "death")
     assert time.time() - float(road.redis.hget(road.scheduler.key, "birth") or 0) < 60
+
+
+def test_a_redis_that_refuses_writes_does_not_end_the_scheduler(road: Road) -> None:
+    job_id = road.submit("test.probe", run_at=soon())
+    road.redis.zadd(keys.SCHEDULED, {str(job_id): 1})
+    road.redis.config_set("min-replicas-to-write", 1)
+    try:
+        road.scheduler.run(burst=True)
+        assert road.status(job_id) is State.SCHEDULED
+    finally:
+        road.redis.config_set("min-replicas-to-write", 0)
+    road.scheduler.run(burst=True)
+    assert road.status(job_id) is State.QUEUED
