@@ -25,10 +25,11 @@ from jobs.kernel.command import Command, handles_many
 from jobs.kernel.context import Context
 from jobs.kernel.envelope import Job
 from jobs.kernel.errors import Cancelled, Failed, Forbidden, Rejected, Snooze
+from jobs.kernel.failpoints import Point, reach
 from jobs.kernel.outcome import Again, Done, Outcome, State, failed, rejected, succeeded
 from models.session import Sessions
 from workers import receipts
-from workers.faults import database_gone
+from workers.faults import database_gone, reply_lost
 from workers.leases import Delivery
 from workers.settle import Final, HandBack, Settlement
 from workers.work import Work, opened
@@ -81,6 +82,7 @@ class Executor:
             return self._run(works[:half], clock) + self._run(works[half:], clock)
 
     def _transact(self, works: list[Work], clock: Clock) -> list[Settlement]:
+        reach(Point.BATCH_BEGINS)
         with self._sessions() as session:
             firsts = receipts.first_outcomes(session, works)
             told = [
@@ -91,12 +93,15 @@ class Executor:
             ours = [work for work in works if work.delivery.job_id not in firsts]
             roles = self._guard(session, ours)
             self._handle(Context(session, self._settings, clock(), roles), ours)
+            reach(Point.EFFECT_WRITTEN)
             finished_at = clock()
             for work in ours:
                 work.sign()
             receipts.record(session, [(w, w.outcome) for w in ours if isinstance(w.outcome, Done)], finished_at)
             receipts.make_sure_open(session, [w for w in ours if isinstance(w.outcome, Again)])
+            reach(Point.RECEIPT_WRITTEN)
             session.commit()
+            reach(Point.COMMIT_ANSWERED, reply_lost)
         return told + [_settlement(work, finished_at) for work in ours]
 
     def _guard(self, session: Session, works: list[Work]) -> dict[UUID, str]:

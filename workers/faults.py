@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sqlalchemy.exc import DBAPIError
+import psycopg2
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 GONE_CLASSES = ("08", "53", "57P", "25P03", "25006")
@@ -23,3 +24,8 @@ def database_gone(error: BaseException) -> bool:
         code is None and type(error).__name__ in ("OperationalError", "InterfaceError")
     )
     return lost or (code or "").startswith(GONE_CLASSES)
+
+
+def reply_lost(said: str) -> Exception:
+    """The error of a COMMIT that PostgreSQL has done, though its answer never came."""
+    return OperationalError("COMMIT", None, psycopg2.OperationalError(said))

@@ -14,6 +14,7 @@ from redis import Redis
 
 from config import Settings
 from jobs.kernel import keys
+from jobs.kernel.failpoints import Point, reach
 from jobs.kernel.policy import QUEUES
 from jobs.kernel.record import parsed
 from jobs.kernel.scripts import script
@@ -77,7 +78,9 @@ class Leases:
             self._unheard.clear()
         token = secrets.token_hex(8)
         self._unheard.add(token)
+        reach(Point.RESERVE_BEGINS)
         rows = self._reserve(args=[token, self._lease_ms, most, MOST_BYTES, self._name, *queues])
+        reach(Point.RESERVE_ANSWERED)
         self._unheard.discard(token)
         return [_delivery(row, token) for row in rows]
 
@@ -106,7 +109,12 @@ class Leases:
         In reverse: what is handed back goes to the front one by one, and so stands in its old order.
         """
         arguments = [value for settlement in reversed(settlements) for value in settlement.arguments()]
-        return int(self._settle(args=[self._name, self._final_ttl, *arguments])) if arguments else 0
+        if not arguments:
+            return 0
+        reach(Point.SETTLE_BEGINS)
+        settled = int(self._settle(args=[self._name, self._final_ttl, *arguments]))
+        reach(Point.SETTLE_ANSWERED)
+        return settled
 
 
 def _delivery(row: Sequence[Any], token: str) -> Delivery:

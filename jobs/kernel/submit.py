@@ -20,6 +20,7 @@ from jobs.kernel import broker
 from jobs.kernel.command import Command
 from jobs.kernel.envelope import dump, pack
 from jobs.kernel.errors import Invalid, QueueDown, QueueFull, RateLimited
+from jobs.kernel.failpoints import Point, reach
 from jobs.kernel.outcome import State
 from jobs.kernel.scripts import script
 from jobs.kernel.times import from_micros, micros
@@ -114,7 +115,9 @@ class Submitter:
         window = (limit.name, limit.amount, limit.seconds, limit.cost) if limit else ("", 0, 0, 0)
         arguments = [value for submission in submissions for value in submission.arguments()]
         try:
+            reach(Point.SUBMIT_BEGINS)
             verdict, accepted, count, left, *words = self._script(args=[*self._caps, *window, *arguments])
+            reach(Point.SUBMIT_ANSWERED)
         except broker.LOST as lost:
             raise QueueDown(job_id=str(submissions[0].id)) from lost
         except broker.ResponseError as refusal:
