@@ -24,9 +24,13 @@ from jobs.kernel.errors import Conflict, NotFound, PreconditionFailed, Rejected
 from jobs.kernel.outcome import Again, Outcome, rejected, succeeded
 from models import Service, order_store, views
 from models.order_store import Entry
+from models.views import ident
 
 MOST_WAITS = 8
 EVERYWHERE = "*"
+
+Scope = tuple[UUID, str] | str
+"""What the timing rule looks at together: an owner's customer, or everything."""
 
 
 class ScopeMovedError(Exception):
@@ -41,7 +45,7 @@ class OrderBook:
     jobs: Sequence[Job[Any]]
     catalogue: set[str] = field(default_factory=set)
     orders: dict[UUID, Entry] = field(default_factory=dict)
-    by_scope: dict[str, dict[UUID, Entry]] = field(default_factory=lambda: defaultdict(dict))
+    by_scope: dict[Scope, dict[UUID, Entry]] = field(default_factory=lambda: defaultdict(dict))
 
     def decide(self) -> list[Outcome]:
         """One outcome per job, in the order of `jobs`; the changes are written, not committed."""
@@ -49,7 +53,7 @@ class OrderBook:
         self._read_neighbours()
         self.catalogue = set(self.ctx.session.scalars(select(Service.code)))
         outcomes: dict[UUID, Outcome] = {}
-        for job in sorted(self.jobs, key=lambda job: (job.moment, job.id)):
+        for job in sorted(self.jobs, key=lambda job: (job.moment, job.id.int)):
             try:
                 outcomes[job.id] = self._decide_one(job)
             except Rejected as refusal:
@@ -88,7 +92,7 @@ class OrderBook:
             raise Conflict("A newer write has changed this order.", code="superseded")
         return entry
 
-    def _too_soon(self, job: Job[Any], scopes: Iterable[str | None]) -> Outcome | None:
+    def _too_soon(self, job: Job[Any], scopes: Iterable[Scope | None]) -> Outcome | None:
         taken = [m for scope in scopes if scope for entry in self.by_scope[scope].values() for m in entry.moments]
         allowed_at = rules.first_free(job.moment, taken, self._window)
         if allowed_at == job.moment:
@@ -144,10 +148,10 @@ class OrderBook:
     def _window(self) -> timedelta:
         return timedelta(seconds=self.ctx.settings.order_window_seconds)
 
-    def _scope(self, owner: UUID, customer: str) -> str | None:
+    def _scope(self, owner: UUID, customer: str) -> Scope | None:
         match self.ctx.settings.order_window_scope:
             case "customer":
-                return f"{owner}:{customer}"
+                return (owner, customer)
             case "global":
                 return EVERYWHERE
             case _:
@@ -158,7 +162,7 @@ class OrderBook:
         targets = {job.target for job in self.jobs if job.target}
         seen = {entry.id: entry for entry in order_store.find(self.ctx.session, targets, lock=False)}
         locked = {scope for pair in self._pairs(seen) if (scope := self._scope(*pair))}
-        order_store.lock_scopes(self.ctx.session, locked)
+        order_store.lock_scopes(self.ctx.session, [_name(scope) for scope in locked])
         for entry in order_store.find(self.ctx.session, targets, lock=True):
             scope = self._scope(entry.owner_id, entry.customer_id)
             if scope and scope not in locked:
@@ -188,6 +192,11 @@ class OrderBook:
             if entry:
                 pairs.add((owner, entry.customer_id))
         return pairs
+
+
+def _name(scope: Scope) -> str:
+    """What the row that locks a scope is called."""
+    return scope if isinstance(scope, str) else f"{ident(scope[0])}:{scope[1]}"
 
 
 def owner_of(job: Job[Any]) -> UUID:

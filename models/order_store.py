@@ -13,6 +13,9 @@ import orjson
 from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
 
+from models.copying import array, copy
+from models.views import ident, instant
+
 
 @dataclass(slots=True)
 class Entry:
@@ -38,8 +41,23 @@ class Entry:
         return [self.created_at, *(self.earlier_updates or ()), self.updated_at]
 
     def row(self) -> dict[str, Any]:
-        """The columns, as JSON that INSERT and UPDATE take."""
+        """The columns, as JSON that UPDATE takes."""
         return {name: getattr(self, name) for name in COLUMNS} | {"total_fee": str(self.total_fee)}
+
+    def line(self) -> tuple[str | None, ...]:
+        """The columns, as text that COPY takes."""
+        return (
+            ident(self.id),
+            ident(self.owner_id),
+            self.customer_id,
+            array(self.services),
+            str(self.total_fee),
+            instant(self.scheduled_for),
+            instant(self.created_at),
+            instant(self.updated_at),
+            array([str(moment) for moment in self.earlier_updates]) if self.earlier_updates else None,
+            str(self.version),
+        )
 
 
 def lock_scopes(session: Session, scopes: Collection[str]) -> None:
@@ -66,12 +84,12 @@ def of_everybody(session: Session, since: datetime) -> list[Entry]:
 
 def write(session: Session, entries: Collection[Entry]) -> None:
     """Bring the table to what the entries say."""
-    ordered = sorted(entries, key=lambda entry: entry.id)
-    placed = [entry.row() for entry in ordered if not entry.stored and not entry.deleted]
+    ordered = sorted(entries, key=lambda entry: entry.id.int)
+    placed = [entry.line() for entry in ordered if not entry.stored and not entry.deleted]
     changed = [entry.row() for entry in ordered if entry.stored and entry.changed and not entry.deleted]
     deleted = [entry.id for entry in ordered if entry.stored and entry.deleted]
     if placed:
-        session.execute(INSERT, {"rows": orjson.dumps(placed).decode()})
+        copy(session, "orders", COLUMNS, placed)
     if changed:
         session.execute(UPDATE, {"rows": orjson.dumps(changed).decode()})
     if deleted:
@@ -118,9 +136,6 @@ OF_CUSTOMERS = text(
     """
 )
 OF_EVERYBODY = text(f"SELECT {NAMES} FROM orders WHERE updated_at >= :since")
-INSERT = text(
-    f"INSERT INTO orders ({NAMES}) SELECT {NAMES} FROM json_to_recordset(CAST(:rows AS json)) AS new({TYPED})"
-)
 UPDATE = text(
     f"""
     UPDATE orders SET

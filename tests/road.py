@@ -23,6 +23,7 @@ from workers.executor import Executor
 from workers.leases import Delivery, Leases
 from workers.scheduler import DueScheduler
 from workers.settle import Settlement
+from workers.work import opened
 
 
 @dataclass
@@ -68,7 +69,7 @@ class Road:
         return self.leases.reserve(list(QUEUES), most)
 
     def execute(self, deliveries: Sequence[Delivery]) -> list[Settlement]:
-        return self.executor.run(deliveries)
+        return self.executor.run([opened(delivery) for delivery in deliveries])
 
     def work(self, most: int = 100) -> int:
         """Do everything that is queued, in batches of `most`; returns how many executions that took."""

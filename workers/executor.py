@@ -7,7 +7,7 @@ other. The executor talks to PostgreSQL only; whoever calls it settles with Redi
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -30,9 +30,8 @@ from jobs.kernel.outcome import Again, Done, Outcome, State, failed, rejected, s
 from models.session import Sessions
 from workers import receipts
 from workers.faults import database_gone, reply_lost
-from workers.leases import Delivery
 from workers.settle import Final, HandBack, Settlement
-from workers.work import Work, opened
+from workers.work import Work
 
 log = structlog.get_logger(__name__)
 
@@ -60,37 +59,40 @@ class Executor:
         self._sessions = sessions
         self._settings = settings
 
-    def run(self, deliveries: Sequence[Delivery]) -> list[Settlement]:
-        """Carry a batch out and commit it; one settlement per delivery."""
-        if not deliveries:
-            return []
-        return self._run([opened(delivery) for delivery in deliveries], redis_clock(deliveries[0].started_at))
+    def run(self, works: list[Work]) -> list[Settlement]:
+        """Carry a batch out and commit it; one settlement per delivery.
 
-    def _run(self, works: list[Work], clock: Clock) -> list[Settlement]:
+        What is delivered for the first time has no receipt, as a rule, so none is looked for: where there is one
+        all the same, writing another fails, and the batch begins again with a look.
+        """
+        if not works:
+            return []
+        new = all(work.delivery.attempt == work.delivery.run == 1 for work in works)
+        return self._run(works, redis_clock(works[0].delivery.started_at), look=not new)
+
+    def _run(self, works: list[Work], clock: Clock, *, look: bool = True) -> list[Settlement]:
         decided = [work.outcome for work in works]
         try:
-            return self._transact(works, clock)
+            return self._transact(works, clock, look)
         except Exception as error:  # noqa: BLE001 - whatever a handler raises is this job's outcome, not the worker's end
             for work, outcome in zip(works, decided, strict=True):
                 work.outcome = outcome
             if database_gone(error):
                 log.warning("database_unavailable", jobs=len(works), error=type(error).__name__)
                 return [Settlement(work.delivery, HandBack()) for work in works]
+            if not look and receipts.overtaken(error):
+                return self._run(works, clock)
             if len(works) == 1:
                 return self._raised(works[0], error, clock)
             half = len(works) // 2
             return self._run(works[:half], clock) + self._run(works[half:], clock)
 
-    def _transact(self, works: list[Work], clock: Clock) -> list[Settlement]:
+    def _transact(self, works: list[Work], clock: Clock, look: bool) -> list[Settlement]:
         reach(Point.BATCH_BEGINS)
         with self._sessions() as session:
-            firsts = receipts.first_outcomes(session, works)
-            told = [
-                Settlement(work.delivery, firsts[work.delivery.job_id])
-                for work in works
-                if work.delivery.job_id in firsts
-            ]
-            ours = [work for work in works if work.delivery.job_id not in firsts]
+            firsts = receipts.first_outcomes(session, works) if look else {}
+            told = [Settlement(work.delivery, firsts[work.id]) for work in works if work.id in firsts]
+            ours = [work for work in works if work.id not in firsts] if told else works
             roles = self._guard(session, ours)
             self._handle(Context(session, self._settings, clock(), roles), ours)
             reach(Point.EFFECT_WRITTEN)
@@ -151,7 +153,7 @@ class Executor:
     def _overtaken(self, work: Work) -> Final | None:
         """The receipt that another worker has written for a job while this one was at it."""
         with suppress(DBAPIError), self._sessions() as session:
-            return receipts.first_outcomes(session, [work]).get(work.delivery.job_id)
+            return receipts.first_outcomes(session, [work]).get(work.id)
         return None
 
 
@@ -184,7 +186,7 @@ def _settlement(work: Work, finished_at: datetime) -> Settlement:
         state=outcome.state,
         result=outcome.result,
         error=outcome.error,
-        resource=work.job.resource if work.job else None,
+        resource=work.resource,
         attempts=work.delivery.attempt,
         started_at=work.delivery.started_at,
         finished_at=finished_at,

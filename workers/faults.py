@@ -17,13 +17,13 @@ def database_gone(error: BaseException) -> bool:
     """Whether the database, not the job, is why a transaction did not commit (or may have, unheard)."""
     if isinstance(error, PoolTimeoutError):
         return True
-    if not isinstance(error, DBAPIError):
-        return False
-    code = getattr(error.orig, "pgcode", None)
-    lost = error.connection_invalidated or (
-        code is None and type(error).__name__ in ("OperationalError", "InterfaceError")
-    )
-    return lost or (code or "").startswith(GONE_CLASSES)
+    invalidated = isinstance(error, DBAPIError) and error.connection_invalidated
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    if not isinstance(cause, psycopg2.Error):
+        return invalidated
+    code = cause.pgcode
+    lost = code is None and isinstance(cause, psycopg2.OperationalError | psycopg2.InterfaceError)
+    return invalidated or lost or (code or "").startswith(GONE_CLASSES)
 
 
 def reply_lost(said: str) -> Exception:

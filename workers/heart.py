@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from math import inf
 
 import structlog
 
-from jobs.kernel import broker, registry
-from jobs.kernel.command import Command, handles_many
-from jobs.kernel.envelope import load
-from jobs.kernel.errors import Failed
+from jobs.kernel import broker
+from jobs.kernel.command import handles_many
 from workers.leases import Delivery, Leases
 from workers.registration import Registration
+from workers.work import Work
 
 log = structlog.get_logger(__name__)
 
@@ -34,9 +34,9 @@ class Heart:
         self._every = min(1.0, lease_seconds / 4)
         self._renew_every = lease_seconds / 3
         self._lock = threading.Lock()
-        self._held: list[Delivery] = []
-        self._since = self._deadline = self._renewed = 0.0
-        self._registered = self._abstain_until = 0.0
+        self._held: dict[str, Delivery] = {}
+        self._deadline = inf
+        self._renewed = self._registered = self._abstain_until = 0.0
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._beat_on, daemon=True, name="heart")
 
@@ -57,20 +57,27 @@ class Heart:
 
     def held(self) -> list[Delivery]:
         with self._lock:
-            return list(self._held)
+            return list(self._held.values())
+
+    def hold(self, deliveries: Iterable[Delivery]) -> None:
+        """Keep leases alive until they are let go of."""
+        with self._lock:
+            self._held.update((delivery.id, delivery) for delivery in deliveries)
+
+    def let_go(self, deliveries: Iterable[Delivery]) -> None:
+        """Keep leases alive no more."""
+        with self._lock:
+            for delivery in deliveries:
+                self._held.pop(delivery.id, None)
 
     @contextmanager
-    def holding(self, deliveries: Sequence[Delivery]) -> Iterator[None]:
-        """Keep the leases of a batch alive while it is executed, for as long as its kinds allow."""
-        now = time.monotonic()
-        with self._lock:
-            self._held, self._renewed = list(deliveries), now
-            self._deadline = now + _time_allowed(deliveries)
+    def beating_for(self, works: Sequence[Work]) -> Iterator[None]:
+        """Beat while a batch is executed, but not for longer than its kinds allow."""
+        self._deadline = time.monotonic() + _time_allowed(works)
         try:
             yield
         finally:
-            with self._lock:
-                self._held = []
+            self._deadline = inf
 
     def _beat_on(self) -> None:
         duties = (self._renew_leases, self._reap, self._register)
@@ -97,31 +104,24 @@ class Heart:
             log.warning("leases_reaped", jobs=reaped)
 
     def _renew_leases(self) -> None:
-        with self._lock:
-            held, deadline, due = self._held, self._deadline, time.monotonic() - self._renewed >= self._renew_every
-        if not held:
-            return
-        if time.monotonic() > deadline:
+        held, now = self.held(), time.monotonic()
+        if now > self._deadline:
             log.error("execution_timed_out", jobs=[delivery.id for delivery in held[:10]])
             os._exit(70)
-        if due:
-            self._renewed = time.monotonic()
-            if lost := self._leases.renew(held):
+        if held and now - self._renewed >= self._renew_every:
+            self._renewed = now
+            lost = self._leases.renew(held) & {delivery.id for delivery in self.held()}
+            if lost:
                 log.warning("leases_lost", jobs=len(lost))
 
 
-def _time_allowed(deliveries: Sequence[Delivery]) -> float:
+def _time_allowed(works: Sequence[Work]) -> float:
     """Seconds a batch may take: a set that is handled in one go is one execution, what is handled one by one is many."""
     allowed: dict[str, float] = {}
-    for delivery in deliveries:
-        command = _kind(delivery)
-        one_go = command is not None and handles_many(command)
-        allowed[command.kind if command and one_go else delivery.id] = command.policy.timeout if command else LONGEST
+    for work in works:
+        command = work.command
+        one_go = command is not None and handles_many(type(command))
+        allowed[command.kind if command and one_go else work.delivery.id] = (
+            command.policy.timeout if command else LONGEST
+        )
     return sum(allowed.values())
-
-
-def _kind(delivery: Delivery) -> type[Command] | None:
-    try:
-        return registry.find(str(load(delivery.data).get("kind")))
-    except Failed:
-        return None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import NAMESPACE_OID, UUID, uuid5
 
 from redis import Redis
@@ -19,6 +19,7 @@ from jobs.kernel.policy import QUEUES
 from jobs.kernel.record import parsed
 from jobs.kernel.scripts import script
 from jobs.kernel.times import from_micros
+from workers.pipeline import Call, Pipeline
 from workers.settle import Settlement
 
 MOST_BYTES = 4 * 1024 * 1024
@@ -26,11 +27,14 @@ MOST_REAPED = 200
 HERE = Path(__file__).parent
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """One leased job as Redis gave it: `data` is RQ's, unread. `crashes`: workers that died with it, alone."""
+class Delivery(NamedTuple):
+    """One leased job as Redis gave it: `data` is RQ's, unread. `crashes`: workers that died with it, alone.
+
+    `job_id` is its id; for an id that is no UUID, which cannot be ours, one made of it.
+    """
 
     id: str
+    job_id: UUID
     queue: str
     token: str
     data: bytes
@@ -42,24 +46,27 @@ class Delivery:
     attempt: int
     waits: int
     crashes: int
+    suspect: bool
     fingerprint: str | None
     started_at: datetime
 
-    @property
-    def job_id(self) -> UUID:
-        """The job's id; for an id that is no UUID, which cannot be ours, one made of it."""
-        try:
-            return UUID(self.id)
-        except ValueError:
-            return uuid5(NAMESPACE_OID, self.id)
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A reservation that is under way."""
+
+    token: str
+    call: Call
 
 
 class Leases:
-    """One worker's view of the queues. `name` is its own for good: a name is never used twice."""
+    """One worker's view of the queues, for one thread. `name` is its own for good: a name is never used twice."""
 
     def __init__(self, redis: Redis, settings: Settings, name: str) -> None:
         self._redis = redis
+        self._pipeline = Pipeline(redis)
         self._name = name
+        self._tokens = (f"{name}:{number}" for number in count())
         self._lease_ms = settings.lease_seconds * 1000
         self._final_ttl = settings.final_ttl_seconds
         self._unheard: set[str] = set()
@@ -76,19 +83,27 @@ class Leases:
         if self._unheard:
             self._recover(args=[len(self._unheard), *self._unheard, *QUEUES])
             self._unheard.clear()
-        token = secrets.token_hex(8)
+        return self.taken(self.ask(queues, most))
+
+    def ask(self, queues: Sequence[str], most: int, *, ahead: bool = False) -> Asked:
+        """Begin to take jobs; `taken` has them. `ahead`: while another batch is in hand; suspects are then left."""
+        token = next(self._tokens)
         self._unheard.add(token)
         reach(Point.RESERVE_BEGINS)
-        rows = self._reserve(args=[token, self._lease_ms, most, MOST_BYTES, self._name, *queues])
+        args = [token, self._lease_ms, most, MOST_BYTES, self._name, "ahead" if ahead else "", *queues]
+        return Asked(token, self._pipeline.call(self._reserve, args))
+
+    def taken(self, asked: Asked) -> list[Delivery]:
+        """What was asked for."""
+        token, started, *rows = asked.call.reply()
         reach(Point.RESERVE_ANSWERED)
-        self._unheard.discard(token)
-        return [_delivery(row, token) for row in rows]
+        self._unheard.discard(asked.token)
+        return _deliveries(token, started, rows)
 
     def adopt(self, job_id: str) -> Delivery | None:
         """Lease one job that another tool has taken off its queue already; None when it is leased or final."""
-        token = secrets.token_hex(8)
-        row = self._adopt(args=[token, self._lease_ms, self._name, job_id])
-        return _delivery(row, token) if row else None
+        token, started, *rows = self._adopt(args=[next(self._tokens), self._lease_ms, job_id])
+        return next(iter(_deliveries(token, started, rows)), None)
 
     def wait(self, queues: Sequence[str], seconds: int = 1) -> None:
         """Sleep until something was pushed to one of the queues, `seconds` at most."""
@@ -104,49 +119,73 @@ class Leases:
         return int(self._reap(args=[self._lease_ms, MOST_REAPED, *QUEUES]))
 
     def settle(self, settlements: Sequence[Settlement]) -> int:
-        """Tell the outcomes of jobs whose lease is still this worker's; returns how many were.
+        """Tell the outcomes of jobs whose lease is still this worker's; returns how many were."""
+        return self.told(self.tell(settlements))
 
-        In reverse: what is handed back goes to the front one by one, and so stands in its old order.
-        """
-        arguments = [value for settlement in reversed(settlements) for value in settlement.arguments()]
-        if not arguments:
-            return 0
+    def tell(self, settlements: Sequence[Settlement]) -> Call:
+        """Begin to settle; `told` hears of it."""
         reach(Point.SETTLE_BEGINS)
-        settled = int(self._settle(args=[self._name, self._final_ttl, *arguments]))
+        return self._pipeline.call(self._settle, self._arguments(settlements))
+
+    def told(self, call: Call) -> int:
+        """How many leases were still this worker's."""
+        settled = int(call.reply())
         reach(Point.SETTLE_ANSWERED)
         return settled
 
+    def _arguments(self, settlements: Sequence[Settlement]) -> list[str | bytes | int]:
+        """In reverse: what is handed back goes to the front one by one, and so stands in its old order."""
+        arguments: list[str | bytes | int] = [self._name, self._final_ttl]
+        for settlement in reversed(settlements):
+            arguments += settlement.arguments()
+        return arguments
 
-def _delivery(row: Sequence[Any], token: str) -> Delivery:
-    """What the script returned. A field that cannot be read makes the job one that cannot: `data` is left out."""
-    job_id, queue, data, owner, created, moment, due, run, attempt, waits, crashes, fingerprint, started = row
-    started_at = parsed(started)
-    told = Delivery(
-        id=job_id.decode(),
-        queue=queue.decode(),
-        token=token,
-        data=b"",
-        owner=None,
-        submitted_at=started_at,
-        moment=started_at,
-        run_at=None,
-        run=run,
-        attempt=attempt,
-        waits=waits,
-        crashes=crashes,
-        fingerprint=None,
-        started_at=started_at,
+
+def _deliveries(token: bytes, started: bytes, rows: Sequence[Sequence[Any]]) -> list[Delivery]:
+    if not rows:
+        return []
+    name, started_at, owners = token.decode(), parsed(started), dict[bytes, UUID]()
+    return [_delivery(row, name, started_at, owners) for row in rows]
+
+
+def _delivery(row: Sequence[Any], token: str, started_at: datetime, owners: dict[bytes, UUID]) -> Delivery:
+    """What the script returned. A field that cannot be read makes the job one that cannot: `data` is left out.
+
+    `owners`: those known already, which are few and costly to read.
+    """
+    _, data, owner, created, moment, due, run, attempts, waits, crashes, suspect, fingerprint, _, raw_id, raw_queue = (
+        row
     )
+    job_id = raw_id.decode()
+    uuid, sender = None, owners.get(owner)
     try:
-        told = replace(told, owner=UUID(owner.decode()) if owner else None)
+        uuid = UUID(job_id)
+        if owner and sender is None:
+            sender = owners[owner] = UUID(owner.decode())
         submitted_at = parsed(created) if created else started_at
-        return replace(
-            told,
-            data=data or b"",
-            submitted_at=submitted_at,
-            moment=from_micros(int(moment)) if moment else submitted_at,
-            run_at=from_micros(int(due)) if due else None,
-            fingerprint=fingerprint.decode() if fingerprint else None,
-        )
+        due_at = from_micros(int(due)) if due else None
+        effective = from_micros(int(moment)) if moment else submitted_at
+        counts = _count(run, 1), _count(attempts, 0) + 1, _count(waits, 0), _count(crashes, 0)
+        mark = fingerprint.decode() if fingerprint else None
     except (ValueError, TypeError, OverflowError, OSError):
-        return told
+        data, submitted_at, due_at, effective, counts, mark = b"", started_at, None, started_at, (1, 1, 0, 0), None
+    return Delivery(
+        job_id,
+        uuid or uuid5(NAMESPACE_OID, job_id),
+        raw_queue.decode(),
+        token,
+        data or b"",
+        sender,
+        submitted_at,
+        effective,
+        due_at,
+        *counts,
+        bool(suspect),
+        mark,
+        started_at,
+    )
+
+
+def _count(value: bytes | None, default: int) -> int:
+    """A number in a hash; one that cannot be read counts as none."""
+    return int(value) if value and value.isdigit() else default

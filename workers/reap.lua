@@ -17,8 +17,8 @@ if known[1] ~= run_id then
 end
 if now < tonumber(known[2]) then return 0 end
 
-local function suspect(key)
-  local group = tonumber(redis.call('HGET', key, 'group') or '1') or 1
+local function suspect(key, token)
+  local group = tonumber(token:match(':(%d+)$')) or 1
   if group > 1 then
     redis.call('HSET', key, 'suspect', math.ceil(group / 2))
   else
@@ -36,7 +36,7 @@ for i = 3, #ARGV do
     local id, key = expired[at], 'rq:job:' .. expired[at]
     local token = redis.call('HGET', key, 'token')
     if token then
-      if tonumber(expired[at + 1]) > tonumber(known[2]) then suspect(key) end
+      if tonumber(expired[at + 1]) > tonumber(known[2]) then suspect(key, token) end
       requeue(queue, id, token)
       reaped = reaped + 1
     else

@@ -16,6 +16,8 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from jobs.kernel.outcome import Done, State
+from models.copying import copy
+from models.views import ident, instant
 from workers.settle import Final
 from workers.work import Work
 
@@ -25,23 +27,30 @@ FIRST = text(
     FROM receipts WHERE id = ANY(CAST(:ids AS uuid[]))
     """
 )
-RECORD = text(
+GIVE_WAY = text(
     """
-    INSERT INTO receipts AS kept (id, owner_id, kind, state, run, attempts, fingerprint, resource,
-                                  submitted_at, run_at, started_at, finished_at, result, error, envelope)
-    SELECT id, owner_id, kind, state, run, attempts, fingerprint, resource,
-           submitted_at, run_at, started_at, :finished_at, result, error, envelope
-    FROM json_to_recordset(CAST(:rows AS json)) AS done(
-        id uuid, owner_id uuid, kind text, state text, run int, attempts int, fingerprint text, resource text,
-        submitted_at timestamptz, run_at timestamptz, started_at timestamptz, result jsonb, error jsonb, envelope jsonb)
-    ORDER BY id
-    ON CONFLICT (id) DO UPDATE
-        SET state = excluded.state, run = excluded.run, attempts = excluded.attempts, run_at = excluded.run_at,
-            started_at = excluded.started_at, finished_at = excluded.finished_at,
-            result = excluded.result, error = excluded.error, envelope = excluded.envelope
-        WHERE kept.state = 'failed' AND kept.run < excluded.run
+    DELETE FROM receipts USING unnest(CAST(:ids AS uuid[]), CAST(:runs AS int[])) AS later(id, run)
+    WHERE receipts.id = later.id AND receipts.state = 'failed' AND receipts.run < later.run
     """
 )
+COLUMNS = (
+    "id",
+    "owner_id",
+    "kind",
+    "state",
+    "run",
+    "attempts",
+    "fingerprint",
+    "resource",
+    "submitted_at",
+    "run_at",
+    "started_at",
+    "finished_at",
+    "result",
+    "error",
+    "envelope",
+)
+UNIQUE_VIOLATION = "23505"
 
 
 class OvertakenError(Exception):
@@ -63,15 +72,21 @@ def first_outcomes(session: Session, works: Sequence[Work]) -> dict[UUID, Final]
 def record(session: Session, done: Sequence[tuple[Work, Done]], finished_at: datetime) -> None:
     """Write the receipts of these jobs, in order of their ids.
 
-    Waits for another transaction that is writing one of them, as long as lock_timeout allows. Raises OvertakenError
-    when a job has a receipt by now: then the caller has to roll back.
+    Waits for another transaction that is writing one of them, as long as lock_timeout allows. Raises a unique
+    violation when a job has a receipt by now (`overtaken` knows it): then the caller has to roll back.
     """
-    if not done:
-        return
-    rows = orjson.dumps([_row(work, outcome) for work, outcome in done]).decode()
-    written = session.execute(RECORD, {"rows": rows, "finished_at": finished_at})
-    if written.rowcount != len(done):  # type: ignore[attr-defined]
-        raise OvertakenError
+    later = {work.delivery.job_id: work.delivery.run for work, _ in done if work.delivery.run > 1}
+    if later:
+        session.execute(GIVE_WAY, {"ids": list(later), "runs": list(later.values())})
+    if done:
+        ordered = sorted(done, key=lambda one: one[0].delivery.id)
+        copy(session, "receipts", COLUMNS, [_row(work, outcome, finished_at) for work, outcome in ordered])
+
+
+def overtaken(error: BaseException) -> bool:
+    """Whether a transaction failed because one of its jobs has a receipt, or its effect, by now."""
+    cause = getattr(error, "orig", error)
+    return isinstance(error, OvertakenError) or getattr(cause, "pgcode", None) == UNIQUE_VIOLATION
 
 
 def make_sure_open(session: Session, works: Sequence[Work]) -> None:
@@ -80,21 +95,26 @@ def make_sure_open(session: Session, works: Sequence[Work]) -> None:
         raise OvertakenError
 
 
-def _row(work: Work, outcome: Done) -> dict[str, Any]:
+def _row(work: Work, outcome: Done, finished_at: datetime) -> tuple[str | None, ...]:
     delivery = work.delivery
-    return {
-        "id": delivery.job_id,
-        "owner_id": delivery.owner,
-        "kind": work.kind,
-        "state": outcome.state,
-        "run": delivery.run,
-        "attempts": delivery.attempt,
-        "fingerprint": delivery.fingerprint,
-        "resource": work.job.resource if work.job else None,
-        "submitted_at": delivery.submitted_at,
-        "run_at": delivery.run_at,
-        "started_at": delivery.started_at,
-        "result": outcome.result,
-        "error": outcome.error,
-        "envelope": work.envelope if outcome.state is State.FAILED else None,
-    }
+    return (
+        ident(work.id),
+        ident(delivery.owner) if delivery.owner else None,
+        work.kind,
+        outcome.state.value,
+        str(delivery.run),
+        str(delivery.attempt),
+        delivery.fingerprint,
+        work.resource,
+        instant(delivery.submitted_at),
+        instant(delivery.run_at),
+        instant(delivery.started_at),
+        instant(finished_at),
+        _json(outcome.result),
+        _json(outcome.error),
+        _json(work.envelope) if outcome.state is State.FAILED else None,
+    )
+
+
+def _json(value: Any) -> str | None:
+    return None if value is None else orjson.dumps(value).decode()

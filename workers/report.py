@@ -5,35 +5,29 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import structlog
 
-from jobs.kernel.envelope import load
-from jobs.kernel.errors import Failed
 from jobs.kernel.log import dumps
 from jobs.kernel.outcome import Again
 from models.views import instant
-from workers.leases import Delivery
 from workers.settle import Final, Settlement
+from workers.work import Work
 
 
-def report(deliveries: Sequence[Delivery], settlements: Sequence[Settlement], worker: str, seconds: float) -> None:
+def report(works: Sequence[Work], settlements: Sequence[Settlement], worker: str, seconds: float) -> None:
     """Say how each job of a batch ended. `seconds`: what the whole batch took."""
-    by_id = {delivery.id: delivery for delivery in deliveries}
-    common = {
-        "event": "job",
-        "level": "info",
-        "worker": worker,
-        "batch": len(deliveries),
-        "ms": round(seconds * 1000, 2),
-    }
-    events = [common | _one(by_id[settlement.lease.id], settlement) for settlement in settlements]
-    if structlog.get_config()["processors"][-1:] and not _as_json():
+    by_id = {work.delivery.id: work for work in works}
+    common = {"level": "info", "worker": worker, "batch": len(works), "ms": round(seconds * 1000, 2)}
+    events = [_one(by_id[settlement.lease.id], settlement) for settlement in settlements]
+    if not _as_json():
         for event in events:
-            structlog.get_logger(__name__).info(**event)
+            structlog.get_logger(__name__).info("job", **common | event)
         return
-    stamp = {"timestamp": instant(datetime.now(UTC))}
-    sys.stdout.write("".join(dumps(event | stamp) + "\n" for event in events))
+    common |= {"event": "job", "timestamp": instant(datetime.now(UTC))}
+    end = "," + dumps(common)[1:] + "\n"
+    sys.stdout.write("".join([dumps(event)[:-1] + end for event in events]))
     sys.stdout.flush()
 
 
@@ -41,23 +35,17 @@ def _as_json() -> bool:
     return isinstance(structlog.get_config()["processors"][-1], structlog.processors.JSONRenderer)
 
 
-def _one(delivery: Delivery, settlement: Settlement) -> dict[str, object]:
-    try:
-        envelope = load(delivery.data)
-    except Failed:
-        envelope = {}
-    match settlement.verdict:
-        case Final(state=state):
-            status = state.value
-        case Again():
-            status = "scheduled"
-        case _:
-            status = "queued"
+def _one(work: Work, settlement: Settlement) -> dict[str, Any]:
+    verdict = settlement.verdict
+    if isinstance(verdict, Final):
+        status = verdict.state.value
+    else:
+        status = "scheduled" if isinstance(verdict, Again) else "queued"
     return {
-        "job_id": delivery.id,
-        "request_id": envelope.get("request_id"),
-        "kind": envelope.get("kind"),
-        "queue": delivery.queue,
-        "attempt": delivery.attempt,
+        "job_id": work.delivery.id,
+        "request_id": work.request_id,
+        "kind": work.envelope.get("kind") if work.envelope else None,
+        "queue": work.delivery.queue,
+        "attempt": work.delivery.attempt,
         "status": status,
     }

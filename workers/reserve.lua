@@ -1,11 +1,14 @@
 -- Reserve: take up to N jobs over the queues in order, and lease each to this worker.
--- ARGV: 1 token, 2 lease in ms, 3 most jobs, 4 most bytes of payload, 5 worker name, then the queues.
--- Returns one {id, queue, data, owner, created_at, moment, due, run, attempt, waits, crashes, fingerprint, started_at}
--- per job. Passed over: paused queues; ids that are none (RQ's letters), gone, leased or final already.
--- Suspects of a crash (field `suspect`: how many may run together) are never mixed with others.
+-- ARGV: 1 token, 2 lease in ms, 3 most jobs, 4 most bytes of payload, 5 worker name, 6 'ahead' or '', then the queues.
+-- Returns {token, started_at, job, job, ...}; a job is {state, data, owner, created_at, moment, due, run, attempts, waits,
+-- crashes, suspect, fingerprint, status, id, queue}, as its hash had it before. The token returned ends in the size of
+-- the group leased together; one batch, one token.
+-- Passed over: paused queues; ids that are none (RQ's letters), gone, leased or final already.
+-- Suspects of a crash (field `suspect`: how many may run together) are never mixed with others, nor taken ahead: a
+-- worker that dies with another batch in hand must not count against a job that it only had in store.
 -- include clock
 -- include push
-local token, lease_ms, most, most_bytes, worker = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
+local lease_ms, most, most_bytes, worker, ahead = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5], ARGV[6] ~= ''
 local now = now_us()
 local taken, seen, bytes, limit, group = {}, {}, 0, most, false
 
@@ -28,53 +31,62 @@ local function read(id)
   return fields
 end
 
-local function runnable(queue, id, fields)
+local function runnable(id, fields, leased)
   local state = fields[1]
-  if not id:match('^[%w_-]+$') then return false end
+  if leased or seen[id] or not id:match('^[%w_-]+$') then return false end
   if not state and not fields[2] and not fields[13] then return false end
-  if state == 'succeeded' or state == 'rejected' or state == 'failed' or state == 'canceled' then return false end
-  return not seen[id] and not redis.call('ZSCORE', 'millrace:leases:' .. queue, id)
+  return state ~= 'succeeded' and state ~= 'rejected' and state ~= 'failed' and state ~= 'canceled'
 end
 
 local function take(queue)
   while #taken < limit and bytes < most_bytes do
     local ids = redis.call('LPOP', 'rq:queue:' .. queue, math.min(limit - #taken, 100))
     if not ids or #ids == 0 then return true end
+    local leased = redis.call('ZMSCORE', 'millrace:leases:' .. queue, unpack(ids))
     for i, id in ipairs(ids) do
       local fields = read(id)
-      if runnable(queue, id, fields) then
+      if runnable(id, fields, leased[i]) then
         local suspect = tonumber(fields[11]) or false
         if #taken == 0 then
           group = suspect
           limit = math.min(most, suspect or most)
         end
-        if suspect ~= group or #taken >= limit or (bytes > 0 and bytes + #(fields[2] or '') > most_bytes) then
+        local size = #(fields[2] or '')
+        if suspect ~= group or (suspect and ahead) or #taken >= limit or (bytes > 0 and bytes + size > most_bytes) then
           give_back(queue, ids, i)
           return false
         end
-        bytes = bytes + #(fields[2] or '')
-        taken[#taken + 1], seen[id] = {id, queue, fields}, true
+        bytes = bytes + size
+        fields[14], fields[15] = id, queue
+        taken[#taken + 1], seen[id] = fields, true
       end
     end
   end
   return #taken < limit
 end
 
-for i = 6, #ARGV do
+for i = 7, #ARGV do
   if redis.call('SISMEMBER', 'millrace:paused', ARGV[i]) == 0 and not take(ARGV[i]) then break end
 end
+if #taken == 0 then return {ARGV[1], ''} end
 
-local reply, started = {}, iso(now)
-for i, job in ipairs(taken) do
-  local id, queue, f = job[1], job[2], job[3]
-  local attempt = (tonumber(f[8]) or 0) + 1
-  redis.call('HSET', 'rq:job:' .. id, 'state', 'running', 'status', 'started', 'started_at', started,
-    'worker_name', worker, 'token', token, 'attempts', attempt, 'group', #taken)
-  redis.call('ZADD', 'millrace:leases:' .. queue, digits(now / 1000 + lease_ms), id)
-  redis.call('ZADD', 'rq:wip:' .. queue, '+inf', id .. ':' .. token)
-  reply[i] = {id, queue, f[2], f[3], f[4], f[5], f[6], tonumber(f[7]) or 1, attempt, tonumber(f[9]) or 0,
-    tonumber(f[10]) or 0, f[12], started}
+local token = ARGV[1] .. ':' .. (ahead and math.max(#taken, 2) or #taken)
+local started, expiry = iso(now), digits(now / 1000 + lease_ms)
+local reply, leases, wip = {token, started}, {}, {}
+for i, fields in ipairs(taken) do
+  local id, queue = fields[14], fields[15]
+  redis.call('HSET', 'rq:job:' .. id, 'state', 'running', 'status', 'started', 'started_at', started, 'token', token,
+    'attempts', (tonumber(fields[8]) or 0) + 1)
+  leases[queue], wip[queue] = leases[queue] or {}, wip[queue] or {}
+  local at = #leases[queue]
+  leases[queue][at + 1], leases[queue][at + 2] = expiry, id
+  wip[queue][at + 1], wip[queue][at + 2] = '+inf', id .. ':' .. token
+  reply[i + 2] = fields
+end
+for queue, members in pairs(leases) do
+  redis.call('ZADD', 'millrace:leases:' .. queue, unpack(members))
+  redis.call('ZADD', 'rq:wip:' .. queue, unpack(wip[queue]))
 end
 local registered = 'rq:worker:' .. worker
-if #taken > 0 and redis.call('EXISTS', registered) == 1 then redis.call('HSET', registered, 'state', 'busy') end
+if redis.call('EXISTS', registered) == 1 then redis.call('HSET', registered, 'state', 'busy') end
 return reply

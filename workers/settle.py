@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
@@ -29,10 +28,13 @@ class Leased(Protocol):
     def queue(self) -> str: ...
     @property
     def token(self) -> str: ...
+    @property
+    def attempt(self) -> int: ...
+    @property
+    def started_at(self) -> datetime: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Final:
+class Final(NamedTuple):
     """A job's outcome of record, as its receipt has it."""
 
     state: State
@@ -44,13 +46,11 @@ class Final:
     finished_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class HandBack:
+class HandBack(NamedTuple):
     """The job was not tried: back to the front of its queue, nothing counted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(NamedTuple):
     """One lease and what becomes of it."""
 
     lease: Leased
@@ -58,25 +58,29 @@ class Settlement:
 
     def arguments(self) -> tuple[str | bytes | int, ...]:
         """What settle.lua takes per job, in its order."""
-        named = (self.lease.id, self.lease.queue, self.lease.token)
-        match self.verdict:
-            case Final() as final:
-                return (*named, "final", *_final(final))
-            case Again(at=at, counted=counted, moment=moment):
-                verb = "again" if counted else "snooze"
-                return (*named, verb, "", "", "", "", "", micros(at), micros(moment) if moment else "", "")
-            case HandBack():
-                return (*named, "back", *[""] * 8)
+        lease, verdict = self
+        if isinstance(verdict, Final):
+            return _final(lease, verdict)
+        if isinstance(verdict, Again):
+            verb, moment = "again" if verdict.counted else "snooze", verdict.moment
+            due = (micros(verdict.at), micros(moment) if moment else "")
+            return (lease.id, lease.queue, lease.token, verb, "", "", "", "", "", *due, "")
+        return (lease.id, lease.queue, lease.token, "back", "", "", "", "", "", "", "", "")
 
 
-def _final(final: Final) -> tuple[str | bytes | int, ...]:
+def _final(lease: Leased, final: Final) -> tuple[str | bytes | int, ...]:
+    """When it started, and at which attempt, stands in its hash, unless an earlier execution is the one that counts."""
     outcome = orjson.dumps({"result": final.result, "error": final.error, "resource": final.resource})
     return (
+        lease.id,
+        lease.queue,
+        lease.token,
+        "final",
         final.state.value,
         outcome if len(outcome) <= MOST_OUTCOME_BYTES else b"",
         instant(final.finished_at) or "",
-        instant(final.started_at) or "",
-        final.attempts,
+        (instant(final.started_at) or "") if final.started_at != lease.started_at else "",
+        final.attempts if final.attempts != lease.attempt else "",
         "",
         "",
         b"" if final.state is State.FAILED else SPENT,

@@ -16,6 +16,7 @@ from workers.heart import Heart
 from workers.leases import Leases
 from workers.report import report
 from workers.settle import Final
+from workers.work import opened
 
 KEEP_FOREVER = -1
 
@@ -37,12 +38,13 @@ def run_current_job() -> None:
         return
     heart = Heart(leases, None, settings.lease_seconds)
     heart.start()
-    started = time.monotonic()
-    with heart.holding([delivery]):
-        settlements = executor.run([delivery])
+    heart.hold([delivery])
+    started, works = time.monotonic(), [opened(delivery)]
+    with heart.beating_for(works):
+        settlements = executor.run(works)
         leases.settle(settlements)
     heart.stop()
-    report([delivery], settlements, name, time.monotonic() - started)
+    report(works, settlements, name, time.monotonic() - started)
     final = all(isinstance(settlement.verdict, Final) for settlement in settlements)
     current.result_ttl = settings.final_ttl_seconds if final else KEEP_FOREVER
 

@@ -24,6 +24,11 @@ class Work:
     envelope: dict[str, Any] | None = None
     job: Job[Any] | None = None
     outcome: Outcome | None = None
+    resource: str | None = None
+
+    @property
+    def id(self) -> UUID:
+        return self.delivery.job_id
 
     @property
     def kind(self) -> str:
@@ -53,6 +58,7 @@ def opened(delivery: Delivery) -> Work:
     try:
         work.envelope = load(delivery.data)
         work.job = _job(delivery, work.envelope)
+        work.resource = work.job.resource
         if delivery.crashes >= CRASHES_TO_DEATH:
             raise Failed(f"The worker died {delivery.crashes} times while it ran this job.", code="worker_crashed")
     except AppError as failure:
@@ -65,7 +71,7 @@ def _job(delivery: Delivery, envelope: dict[str, Any]) -> Job[Any]:
     target, if_match = envelope.get("target"), envelope.get("if_match")
     try:
         return Job(
-            id=UUID(delivery.id),
+            id=delivery.job_id,
             command=command,
             owner=delivery.owner,
             moment=delivery.moment,

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from jobs.kernel import registry
 from jobs.kernel.errors import DeclarationError
 from jobs.kernel.policy import Access, Policy
+from models.views import ident
 
 if TYPE_CHECKING:
     from jobs.kernel.context import Context
@@ -37,8 +38,8 @@ class Route:
     def resource(self, job_id: UUID, target: UUID | None, *, creates: bool) -> str | None:
         """The path of the resource that a job is about; known as soon as the job is."""
         if target is not None:
-            return self.path.replace("{id}", str(target))
-        return f"{self.path}/{job_id}" if creates else None
+            return self.path.replace("{id}", ident(target))
+        return f"{self.path}/{ident(job_id)}" if creates else None
 
 
 class Command(BaseModel):

@@ -6,9 +6,8 @@ On the wire it is RQ's `data`, in JSON: [function, null, [envelope], {}]; the fu
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
 import orjson
@@ -27,8 +26,7 @@ MOST_BYTES = 16 * 1024 * 1024
 C = TypeVar("C", bound=Command)
 
 
-@dataclass(frozen=True, slots=True)
-class Job(Generic[C]):
+class Job(NamedTuple, Generic[C]):
     """A command on its way, as its handler sees it.
 
     `moment`: the effective moment (CONTRACT.md §4), UTC. `run`: 1, and one more per explicit retry.

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from jobs.kernel.errors import AppError
 
@@ -29,8 +28,7 @@ class State(StrEnum):
 FINAL = frozenset({State.SUCCEEDED, State.REJECTED, State.FAILED, State.CANCELED})
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(NamedTuple):
     """Final: `state` is one of the four final states; `result` or `error` is a JSON value."""
 
     state: State
@@ -38,8 +36,7 @@ class Done:
     error: dict[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Again:
+class Again(NamedTuple):
     """Not final: run it once more at `at`. `counted`: the wait is a retry, and used up an attempt.
 
     `moment`: the job's new effective moment, where the wait moves it.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -252,7 +251,7 @@ def test_an_older_update_that_names_the_present_version_is_made_and_holds_its_ow
     past = delivery.submitted_at - timedelta(hours=4)
     newer = road.submit("orders.amend", {"total_fee": "2"}, target=order)
     road.work()
-    road.leases.settle(road.execute([replace(delivery, moment=past)]))
+    road.leases.settle(road.execute([delivery._replace(moment=past)]))
     assert (road.status(newer), road.status(older)) == (State.SUCCEEDED, State.SUCCEEDED)
     ((earlier, updated),) = road.rows("SELECT earlier_updates, updated_at FROM orders")
     assert earlier == [past]
@@ -325,7 +324,7 @@ def test_many_workers_at_once_accept_exactly_one_order_per_customer(road: Road) 
     def one_worker(_: int) -> None:
         leases = road.worker()
         while deliveries := leases.reserve(["orders"], 7):
-            leases.settle(road.executor.run(deliveries))
+            leases.settle(road.execute(deliveries))
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(one_worker, range(4)))

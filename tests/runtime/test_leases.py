@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -183,17 +182,12 @@ def test_a_worker_that_missed_redis_abstains_from_reaping_for_one_lease(road: Ro
 def test_jobs_leased_in_a_reply_that_never_came_go_back_first_and_count_nothing(road: Road) -> None:
     ids = [road.submit("test.probe") for _ in range(3)]
     cut_off = road.worker()
-    reserve = cut_off._reserve
-
-    def lost(**arguments: Any) -> None:
-        reserve(**arguments)
-        raise RedisConnectionError("the reply is lost")
-
-    cut_off._reserve = lost  # type: ignore[assignment]
+    asked = cut_off.ask(["default"], 10)
+    asked.call.reply()
+    asked.call.end(error=RedisConnectionError("the reply is lost"))
     with pytest.raises(RedisConnectionError):
-        cut_off.reserve(["default"], 10)
+        cut_off.taken(asked)
     assert road.reserve() == []
-    cut_off._reserve = reserve
     deliveries = cut_off.reserve(["default"], 10)
     assert [delivery.job_id for delivery in deliveries] == ids
     assert {(delivery.attempt, delivery.crashes) for delivery in deliveries} == {(1, 0)}
@@ -281,7 +275,7 @@ def test_a_heart_that_cannot_register_still_renews_what_its_worker_holds(road: R
     deliveries = road.reserve()
     before = road.redis.zscore(keys.leases("default"), deliveries[0].id) or 0
     heart = Heart(road.leases, Unable(), 0.2)  # type: ignore[arg-type]
-    with heart.holding(deliveries):
-        heart.start()
-        until(lambda: (road.redis.zscore(keys.leases("default"), deliveries[0].id) or 0) > before, 10)
+    heart.hold(deliveries)
+    heart.start()
+    until(lambda: (road.redis.zscore(keys.leases("default"), deliveries[0].id) or 0) > before, 10)
     heart._stopped.set()

@@ -1,0 +1,88 @@
+"""A pipeline to Redis: scripts are called ahead of reading their replies, which come in the same order.
+
+While Redis does what one batch needs, its worker goes on with another. One thread uses a pipeline.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from redis import Redis
+from redis.commands.core import Script
+from redis.connection import Connection
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, ResponseError
+
+from jobs.kernel import broker
+
+
+class Call:
+    """One call of a script that is under way, or over."""
+
+    def __init__(self, pipeline: Pipeline, script: Script, args: list[Any]) -> None:
+        self._pipeline = pipeline
+        self._script = script
+        self._args = args
+        self._over = False
+        self._value: Any = None
+        self._error: Exception | None = None
+
+    def send(self, connection: Connection) -> None:
+        connection.send_command("EVALSHA", self._script.sha, 0, *self._args)  # type: ignore[no-untyped-call]
+
+    def end(self, value: Any = None, error: Exception | None = None) -> None:
+        self._over, self._value, self._error = True, value, error
+
+    def reply(self) -> Any:
+        """What the script returned. Raises one of broker.LOST, also where an earlier call of the pipeline was lost,
+        or ResponseError."""
+        while not self._over:
+            self._pipeline.read()
+        if isinstance(self._error, NoScriptError):  # Redis was restarted: it was not run
+            return self._script(args=self._args)
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+
+class Pipeline:
+    """Calls of scripts over one connection of its own; made anew when it is lost, with every call under way."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._pool = redis.connection_pool
+        self._connection: Connection | None = None
+        self._under_way: deque[Call] = deque()
+
+    def call(self, script: Script, args: list[Any]) -> Call:
+        """Send a call. Raises nothing: `reply` does."""
+        call = Call(self, script, args)
+        self._under_way.append(call)
+        try:
+            if self._connection is None:
+                self._connection = self._pool.get_connection()
+            call.send(self._connection)
+        except broker.LOST as lost:
+            self._drop(lost)
+        return call
+
+    def read(self) -> None:
+        """Read the next reply and give it to its call."""
+        try:
+            if self._connection is None:
+                raise RedisConnectionError("not connected")
+            value = self._connection.read_response()
+        except ResponseError as refusal:
+            self._under_way.popleft().end(error=refusal)
+        except broker.LOST as lost:
+            self._drop(lost)
+        else:
+            self._under_way.popleft().end(value)
+
+    def _drop(self, lost: Exception) -> None:
+        if self._connection is not None:
+            self._connection.disconnect()  # type: ignore[no-untyped-call]
+            self._pool.release(self._connection)
+            self._connection = None
+        while self._under_way:
+            self._under_way.popleft().end(error=lost)
