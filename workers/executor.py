@@ -180,18 +180,9 @@ def _one(ctx: Context, job: Job[Any]) -> Outcome:
 def _settlement(work: Work, finished_at: datetime) -> Settlement:
     """What is told of a job that this transaction has decided."""
     outcome = work.outcome
-    if not isinstance(outcome, Done):
-        return Settlement(work.delivery, outcome or HandBack())
-    final = Final(
-        state=outcome.state,
-        result=outcome.result,
-        error=outcome.error,
-        resource=work.resource,
-        attempts=work.delivery.attempt,
-        started_at=work.delivery.started_at,
-        finished_at=finished_at,
-    )
-    return Settlement(work.delivery, final)
+    if isinstance(outcome, Done):
+        return Settlement(work.delivery, Final(outcome.state, finished_at))
+    return Settlement(work.delivery, outcome or HandBack())
 
 
 def execute(envelope: dict[str, Any]) -> None:

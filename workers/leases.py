@@ -25,6 +25,7 @@ from workers.settle import Settlement
 MOST_BYTES = 4 * 1024 * 1024
 MOST_REAPED = 200
 HERE = Path(__file__).parent
+NEW = (None, None, None, None)
 
 
 class Delivery(NamedTuple):
@@ -153,9 +154,8 @@ def _delivery(row: Sequence[Any], token: str, started_at: datetime, owners: dict
 
     `owners`: those known already, which are few and costly to read.
     """
-    _, data, owner, created, moment, due, run, attempts, waits, crashes, suspect, fingerprint, _, raw_id, raw_queue = (
-        row
-    )
+    _, data, owner, created, fingerprint, attempts, due, run, raw_id, raw_queue, *more = row
+    moment, waits, crashes, suspect = more or NEW
     job_id = raw_id.decode()
     uuid, sender = None, owners.get(owner)
     try:

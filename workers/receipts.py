@@ -23,8 +23,7 @@ from workers.work import Work
 
 FIRST = text(
     """
-    SELECT id, run, state, result, error, resource, attempts, started_at, finished_at
-    FROM receipts WHERE id = ANY(CAST(:ids AS uuid[]))
+    SELECT id, run, state, finished_at FROM receipts WHERE id = ANY(CAST(:ids AS uuid[]))
     """
 )
 GIVE_WAY = text(
@@ -61,9 +60,7 @@ def first_outcomes(session: Session, works: Sequence[Work]) -> dict[UUID, Final]
     """The outcomes of those jobs that are done already, by their ids."""
     runs = {work.delivery.job_id: work.delivery.run for work in works}
     return {
-        row.id: Final(
-            State(row.state), row.result, row.error, row.resource, row.attempts, row.started_at, row.finished_at
-        )
+        row.id: Final(State(row.state), row.finished_at)
         for row in session.execute(FIRST, {"ids": list(runs)})
         if not (row.state == State.FAILED and row.run < runs[row.id])
     }

@@ -1,8 +1,8 @@
 -- Reserve: take up to N jobs over the queues in order, and lease each to this worker.
 -- ARGV: 1 token, 2 lease in ms, 3 most jobs, 4 most bytes of payload, 5 worker name, 6 'ahead' or '', then the queues.
--- Returns {token, started_at, job, job, ...}; a job is {state, data, owner, created_at, moment, due, run, attempts, waits,
--- crashes, suspect, fingerprint, status, id, queue}, as its hash had it before. The token returned ends in the size of
--- the group leased together; one batch, one token.
+-- Returns {token, started_at, job, job, ...}; a job is {state, data, owner, created_at, fingerprint, attempts, due, run,
+-- id, queue}, as its hash had it before, and of one that is not new also moment, waits, crashes, suspect. The token
+-- returned ends in the size of the group leased together; one batch, one token.
 -- Passed over: paused queues; ids that are none (RQ's letters), gone, leased or final already.
 -- Suspects of a crash (field `suspect`: how many may run together) are never mixed with others, nor taken ahead: a
 -- worker that dies with another batch in hand must not count against a job that it only had in store.
@@ -19,22 +19,26 @@ end
 -- What is under the key of a job is not always ours: a key of another type is moved aside, so that the job can fail.
 local function read(id)
   local key = 'rq:job:' .. id
-  local fields = redis.pcall('HMGET', key, 'state', 'data', 'owner', 'created_at', 'moment', 'due', 'run', 'attempts',
-    'waits', 'crashes', 'suspect', 'fingerprint', 'status')
+  local fields = redis.pcall('HMGET', key, 'state', 'data', 'owner', 'created_at', 'fingerprint', 'attempts', 'due', 'run')
   if fields.err then
     redis.call('RENAME', key, 'millrace:corrupt:' .. id)
     redis.call('EXPIRE', 'millrace:corrupt:' .. id, 604800)
-    fields = {}
-    for i = 1, 13 do fields[i] = false end
-    fields[1] = 'queued'
+    fields = {'queued', false, false, false, false, false, false, false}
   end
   return fields
+end
+
+-- What only a job has that was leased, put off or sent again before.
+local function read_more(id, fields)
+  if not (fields[6] or fields[7] or fields[8]) then return end
+  local more = redis.call('HMGET', 'rq:job:' .. id, 'moment', 'waits', 'crashes', 'suspect')
+  for i = 1, 4 do fields[10 + i] = more[i] end
 end
 
 local function runnable(id, fields, leased)
   local state = fields[1]
   if leased or seen[id] or not id:match('^[%w_-]+$') then return false end
-  if not state and not fields[2] and not fields[13] then return false end
+  if not state and not fields[2] and redis.call('HEXISTS', 'rq:job:' .. id, 'status') == 0 then return false end
   return state ~= 'succeeded' and state ~= 'rejected' and state ~= 'failed' and state ~= 'canceled'
 end
 
@@ -46,7 +50,9 @@ local function take(queue)
     for i, id in ipairs(ids) do
       local fields = read(id)
       if runnable(id, fields, leased[i]) then
-        local suspect = tonumber(fields[11]) or false
+        fields[9], fields[10] = id, queue
+        read_more(id, fields)
+        local suspect = tonumber(fields[14]) or false
         if #taken == 0 then
           group = suspect
           limit = math.min(most, suspect or most)
@@ -57,7 +63,6 @@ local function take(queue)
           return false
         end
         bytes = bytes + size
-        fields[14], fields[15] = id, queue
         taken[#taken + 1], seen[id] = fields, true
       end
     end
@@ -74,9 +79,9 @@ local token = ARGV[1] .. ':' .. (ahead and math.max(#taken, 2) or #taken)
 local started, expiry = iso(now), digits(now / 1000 + lease_ms)
 local reply, leases, wip = {token, started}, {}, {}
 for i, fields in ipairs(taken) do
-  local id, queue = fields[14], fields[15]
+  local id, queue = fields[9], fields[10]
   redis.call('HSET', 'rq:job:' .. id, 'state', 'running', 'status', 'started', 'started_at', started, 'token', token,
-    'attempts', (tonumber(fields[8]) or 0) + 1)
+    'attempts', (tonumber(fields[6]) or 0) + 1)
   leases[queue], wip[queue] = leases[queue] or {}, wip[queue] or {}
   local at = #leases[queue]
   leases[queue][at + 1], leases[queue][at + 2] = expiry, id

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
+from uuid import UUID
 
-import orjson
-
-from jobs.kernel.envelope import FUNCTION
 from jobs.kernel.outcome import Again, State
 from jobs.kernel.times import micros
-from models.views import instant
-
-SPENT = orjson.dumps([FUNCTION, None, [], {}])
-"""RQ's `data` of a job that will never run again: the payload is gone, the form stays."""
-
-MOST_OUTCOME_BYTES = 8 * 1024
-"""A larger outcome is told by its receipt alone."""
+from models.views import ident, instant
 
 
 class Leased(Protocol):
@@ -29,20 +21,15 @@ class Leased(Protocol):
     @property
     def token(self) -> str: ...
     @property
-    def attempt(self) -> int: ...
+    def owner(self) -> UUID | None: ...
     @property
-    def started_at(self) -> datetime: ...
+    def suspect(self) -> bool: ...
 
 
 class Final(NamedTuple):
-    """A job's outcome of record, as its receipt has it."""
+    """A job has its receipt, and this is what it says."""
 
     state: State
-    result: Any
-    error: dict[str, Any] | None
-    resource: str | None
-    attempts: int
-    started_at: datetime | None
     finished_at: datetime
 
 
@@ -59,29 +46,12 @@ class Settlement(NamedTuple):
     def arguments(self) -> tuple[str | bytes | int, ...]:
         """What settle.lua takes per job, in its order."""
         lease, verdict = self
+        owner, suspect = ident(lease.owner) if lease.owner else "", "suspect" if lease.suspect else ""
+        named = (lease.id, lease.queue, lease.token)
         if isinstance(verdict, Final):
-            return _final(lease, verdict)
+            return (*named, "final", owner, suspect, verdict.state.value, instant(verdict.finished_at) or "", "", "")
         if isinstance(verdict, Again):
-            verb, moment = "again" if verdict.counted else "snooze", verdict.moment
-            due = (micros(verdict.at), micros(moment) if moment else "")
-            return (lease.id, lease.queue, lease.token, verb, "", "", "", "", "", *due, "")
-        return (lease.id, lease.queue, lease.token, "back", "", "", "", "", "", "", "", "")
-
-
-def _final(lease: Leased, final: Final) -> tuple[str | bytes | int, ...]:
-    """When it started, and at which attempt, stands in its hash, unless an earlier execution is the one that counts."""
-    outcome = orjson.dumps({"result": final.result, "error": final.error, "resource": final.resource})
-    return (
-        lease.id,
-        lease.queue,
-        lease.token,
-        "final",
-        final.state.value,
-        outcome if len(outcome) <= MOST_OUTCOME_BYTES else b"",
-        instant(final.finished_at) or "",
-        (instant(final.started_at) or "") if final.started_at != lease.started_at else "",
-        final.attempts if final.attempts != lease.attempt else "",
-        "",
-        "",
-        b"" if final.state is State.FAILED else SPENT,
-    )
+            moment = micros(verdict.moment) if verdict.moment else ""
+            verb = "again" if verdict.counted else "snooze"
+            return (*named, verb, owner, suspect, "", "", micros(verdict.at), moment)
+        return (*named, "back", owner, suspect, "", "", "", "")

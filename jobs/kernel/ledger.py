@@ -39,12 +39,10 @@ class Ledger:
             live = from_hash(job_id, cast(Values, self._redis.hmget(keys.job(job_id), FIELDS)))
         except broker.LOST as lost:
             return self._or_raise(self.receipt(job_id), lost)
-        if live is not None and live.told:
-            return live
         try:
             kept = self.receipt(job_id)
         except (DBAPIError, PoolTimeoutError):
-            if live is None:
+            if live is None or live.state.final:
                 raise
             return live
         return newest(live, kept)

@@ -8,8 +8,6 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-import orjson
-
 from jobs.kernel import registry
 from jobs.kernel.envelope import load
 from jobs.kernel.errors import Failed
@@ -27,7 +25,6 @@ FIELDS = (
     "started_at",
     "ended_at",
     "attempts",
-    "outcome",
     "data",
     "fingerprint",
     "run",
@@ -42,8 +39,7 @@ Values = Sequence[bytes | None]
 @dataclass(frozen=True, slots=True)
 class JobRecord:
     """What is known of one job. Times are UTC; `progress` is `{done, total}` or None; `run` counts from 1.
-
-    `told`: the outcome is complete; a large one is told by its receipt alone.
+    What Redis has of a final job is not its outcome: that stands in the receipt.
     """
 
     id: UUID
@@ -61,7 +57,6 @@ class JobRecord:
     resource: str | None = None
     fingerprint: str | None = None
     run: int = 1
-    told: bool = False
 
     def view(self, *, with_result: bool = True) -> dict[str, Any]:
         """The job as a client sees it; without `result` in lists and streams."""
@@ -94,10 +89,9 @@ def from_hash(job_id: UUID, values: Values) -> JobRecord | None:
 
 
 def _from_hash(job_id: UUID, values: Values) -> JobRecord | None:
-    kind, state, owner, created, due, started, ended, attempts, outcome, data, fingerprint, run = values
+    kind, state, owner, created, due, started, ended, attempts, data, fingerprint, run = values
     if state is None or created is None or kind is None:
         return None
-    final = orjson.loads(outcome) if outcome else {}
     return JobRecord(
         id=job_id,
         kind=kind.decode(),
@@ -108,12 +102,9 @@ def _from_hash(job_id: UUID, values: Values) -> JobRecord | None:
         started_at=parsed(started) if started else None,
         finished_at=parsed(ended) if ended else None,
         attempts=int(attempts or 0),
-        result=final.get("result"),
-        error=final.get("error"),
-        resource=final["resource"] if "resource" in final else _resource(job_id, data),
+        resource=_resource(job_id, data),
         fingerprint=fingerprint.decode() if fingerprint else None,
         run=int(run or 1),
-        told=bool(outcome),
     )
 
 
@@ -134,7 +125,6 @@ def from_receipt(row: Receipt) -> JobRecord:
         resource=row.resource,
         fingerprint=row.fingerprint,
         run=row.run,
-        told=True,
     )
 
 

@@ -64,6 +64,7 @@ for _, at in ipairs(fresh) do
   also('owner', owner)
   also('fingerprint', fingerprint)
   also('notify', ARGV[at + 8])
+  if ARGV[at + 8] ~= '' then redis.call('SADD', 'millrace:watched', id) end
   if later then
     also('due', digits(run_at))
     also('moment', digits(run_at))

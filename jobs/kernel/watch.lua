@@ -4,6 +4,7 @@ local key = 'rq:job:' .. ARGV[1]
 local state = redis.call('HGET', key, 'state')
 if state ~= 'scheduled' and state ~= 'queued' and state ~= 'running' then return 0 end
 local told = redis.call('HGET', key, 'notify')
+redis.call('SADD', 'millrace:watched', ARGV[1])
 if not told then
   redis.call('HSET', key, 'notify', ARGV[2])
 elseif not string.find(' ' .. told .. ' ', ' ' .. ARGV[2] .. ' ', 1, true) then

@@ -145,7 +145,8 @@ def test_earlier_updates_of_an_order_still_count_for_a_late_command(road: Road, 
     )
     late = road.order("c")
     moment = now - timedelta(hours=9)
-    road.redis.hset(f"rq:job:{late}", "moment", int(moment.timestamp() * 1_000_000))
+    micros = int(moment.timestamp() * 1_000_000)
+    road.redis.hset(f"rq:job:{late}", mapping={"due": micros, "moment": micros})
     road.work()
     assert road.code(late) == "order_too_soon"
     assert order

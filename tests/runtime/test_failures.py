@@ -152,7 +152,7 @@ def test_a_job_of_somebody_elses_making_is_a_dead_letter_too(road: Road) -> None
 )
 def test_a_field_that_cannot_be_read_kills_no_worker(road: Road, field: str, value: str | bytes) -> None:
     broken, fine = road.submit("test.probe"), road.submit("test.probe")
-    road.redis.hset(f"rq:job:{broken}", field, value)
+    road.redis.hset(f"rq:job:{broken}", mapping={"attempts": 0, field: value})
     assert [record.id for record in road.ledger.page(road.owner)][-1] in {broken, fine}
     road.work()
     assert road.status(fine) is State.SUCCEEDED
