@@ -23,6 +23,8 @@ TITLES = {**PEERS, BULLMQ[0]: BULLMQ[1], MILLRACE[0]: MILLRACE[1]}
 class Plan:
     """The sizes of one mode. All times are seconds; whatever is not done after `most_seconds` is given up.
 
+    `scaling`: whether Millrace is measured with 4 processes, and with many owners, as well.
+
     `backlog`: Millrace's jobs; a peer gets as many as take it about `peer_seconds`. `pending`, `stored`: what growth is
     measured with, none where 0.
     """
@@ -30,6 +32,7 @@ class Plan:
     name: str
     most_seconds: int
     rounds: int
+    scaling: bool
     backlog: int
     peer_seconds: float
     paced_seconds: float
@@ -45,8 +48,9 @@ QUICK = Plan(
     "quick",
     most_seconds=300,
     rounds=1,
+    scaling=False,
     backlog=20_000,
-    peer_seconds=1.5,
+    peer_seconds=1.2,
     paced_seconds=3,
     idle_seconds=5,
     http_seconds=2,
@@ -57,6 +61,7 @@ STANDARD = Plan(
     "standard",
     most_seconds=1_500,
     rounds=3,
+    scaling=True,
     backlog=100_000,
     peer_seconds=4,
     paced_seconds=10,

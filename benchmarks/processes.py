@@ -1,4 +1,4 @@
-"""Processes of a run: started with its environment, their output kept in a file, ended with their descendants."""
+"""Processes of a run: started with its environment, their output kept in a file, killed with their descendants."""
 
 from __future__ import annotations
 
@@ -10,17 +10,15 @@ from pathlib import Path
 import psutil
 
 from benchmarks.servers import ROOT
-from local.processes import end, with_descendants
-
-STOP_WITHIN = 5
-"""Seconds; what is measured is over by then, and the next run begins with empty servers."""
+from local.processes import kill, with_descendants
 
 
 @contextmanager
 def running(
     commands: Sequence[Sequence[str]], environment: Mapping[str, str], log: Path, *, cwd: Path = ROOT
 ) -> Iterator[list[psutil.Process]]:
-    """The processes of these commands; all of them, and whatever they started, are gone afterwards."""
+    """The processes of these commands; all of them, and whatever they started, are gone afterwards. They are not asked
+    to stop: what they were measured at is over, and the next run begins with empty servers."""
     log.parent.mkdir(parents=True, exist_ok=True)
     started: list[subprocess.Popen[bytes]] = []
     try:
@@ -39,7 +37,7 @@ def running(
             )
         yield [psutil.Process(process.pid) for process in started]
     finally:
-        end([psutil.Process(process.pid) for process in started if process.poll() is None], within=STOP_WITHIN)
+        kill(with_descendants(psutil.Process(process.pid) for process in started if process.poll() is None))
         for process in started:
             process.wait()
 

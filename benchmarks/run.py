@@ -87,8 +87,7 @@ class Run:
             return
         from benchmarks.http import rates
 
-        self.servers.empty()
-        for name, rate in rates(self.servers, self.plan.http_seconds, self.plan.http_rounds).items():
+        for name, rate in rates(seconds=self.plan.http_seconds, rounds=self.plan.http_rounds).items():
             self.figures[f"http.{name}"] = rate
             say(f"POST /v1/orders, {name}", f"{rate:,.0f} requests/s")
 
@@ -110,10 +109,13 @@ class Run:
         )
 
     def _cases(self) -> Iterator[tuple[str, str, str]]:
+        """Each system in each of its shapes: its name, the shape, and how the figure is called."""
         for name, system in self.systems.items():
             for shape in system.shapes:
-                yield name, shape, f"{name}.{shape}"
-        yield "millrace", "best", f"millrace.{MANY_OWNERS}"
+                if shape != "four" or self.plan.scaling:
+                    yield name, shape, f"{name}.{shape}"
+        if self.plan.scaling:
+            yield "millrace", "best", f"millrace.{MANY_OWNERS}"
 
     def _load(self, name: str, shape: str, key: str, rate: float | None, *, weigh: bool) -> Load:
         """Millrace's backlog, or for a peer what takes it about as long as the plan says."""
@@ -128,7 +130,7 @@ class Run:
         says = f"{OWNERS} owners" if key.endswith(MANY_OWNERS) else system.shapes[done.shape].says
         say(f"round {number}/{self.plan.rounds}  {system.title}, {says}", f"{done.orders:,.0f} orders/s")
         self.samples.append({"key": key, "round": number, **done.sample()})
-        if not done.whole:
+        if not done.whole or not done.rows:
             self.problems.append(f"{key}: {done.jobs} jobs, {done.rows} rows, {done.results} results")
 
     def _spread(self, name: str, found: Spread | None) -> None:

@@ -1,4 +1,4 @@
-"""Celery: prefork workers, JSON, results in Redis."""
+"""Celery: JSON, results in Redis; processes or threads."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ app = Celery("bench", broker=BROKER, backend=RESULTS)
 task = app.task(name="orders.place")(place)
 
 
-def _workers(processes: int) -> list[list[str]]:
+def _worker(pool: str, concurrency: int) -> list[str]:
     command = [sys.executable, "-m", "celery", "--app", MODULE, "worker", "--loglevel", "ERROR"]
     lean = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
-    return [[*command, *lean, "--pool", "prefork", "--concurrency", str(processes)]]
+    return [*command, *lean, "--pool", pool, "--concurrency", str(concurrency)]
 
 
 SHAPES = {
-    "one": Shape("prefork, 1 process", _workers(1), 390),
-    "best": Shape("prefork, 4 processes", _workers(4), 980),
+    "one": Shape("prefork, 1 process", [_worker("prefork", 1)], 250),
+    "best": Shape("2 workers, 8 threads each", [_worker("threads", 8)] * 2, 500),
 }
 
 

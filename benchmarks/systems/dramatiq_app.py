@@ -31,8 +31,8 @@ def _workers(processes: int, threads: int) -> list[list[str]]:
 
 
 SHAPES = {
-    "one": Shape("1 process, 8 threads", _workers(1, 8), 400),
-    "best": Shape("2 processes, 8 threads each", _workers(2, 8), 2000),
+    "one": Shape("1 process, 8 threads", _workers(1, 8), 1500),
+    "best": Shape("2 processes, 8 threads each", _workers(2, 8), 1700),
 }
 
 

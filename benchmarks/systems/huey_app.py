@@ -22,8 +22,8 @@ def _workers(count: int, kind: str) -> list[list[str]]:
 
 
 SHAPES = {
-    "one": Shape("1 worker thread", _workers(1, "thread"), 1100),
-    "best": Shape("4 worker processes", _workers(4, "process"), 2300),
+    "one": Shape("1 worker thread", _workers(1, "thread"), 700),
+    "best": Shape("4 worker processes", _workers(4, "process"), 1300),
 }
 
 

@@ -7,7 +7,7 @@ from benchmarks.systems.work import Shape
 
 SIMPLE = worker("rq.worker.SimpleWorker")
 SHAPES = {
-    "one": Shape("1 worker", [SIMPLE], 230),
-    "best": Shape("4 workers", [SIMPLE] * 4, 500),
+    "one": Shape("1 worker", [SIMPLE], 100),
+    "best": Shape("4 workers", [SIMPLE] * 4, 230),
 }
 __all__ = ["SHAPES", "VERSION", "enqueue", "enqueue_many", "finished"]
