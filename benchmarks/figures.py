@@ -37,6 +37,11 @@ def middle(samples: Iterable[float | None]) -> float | None:
     return median(found) if found else None
 
 
+def largest(samples: Iterable[float | None]) -> float | None:
+    """The largest of the samples that there are; None when there are none."""
+    return max((sample for sample in samples if sample is not None), default=None)
+
+
 def ratio(figure: float | None, other: float | None) -> float | None:
     """The one over the other; None when either is missing, or the other is nothing."""
     return figure / other if figure is not None and other else None

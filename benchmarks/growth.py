@@ -50,7 +50,7 @@ def growth(system: System, *, pending: int, stored: int) -> Growth:
 
 def _rate(system: System, load: Load) -> float:
     print(f"  Millrace, 2 processes, {load.jobs:,} jobs pending", flush=True)
-    done = drain(system, "best", load)
+    done = drain(system, "two", load)
     if done.cut or not done.whole:
         raise RuntimeError(f"of {done.jobs} jobs, {done.rows} rows and {done.results} results came in time")
     return done.orders

@@ -77,7 +77,7 @@ def more_rows(figures: Figures) -> list[Row]:
         ("PostgreSQL, multi-row inserts of 500, 1 connection", "limit.one", "rows/s"),
         ("PostgreSQL, multi-row inserts of 500, 2 connections", "limit.two", "rows/s"),
         ("Millrace, 1 worker process", "millrace.one", "orders/s"),
-        ("Millrace, 2 worker processes", "millrace.best", "orders/s"),
+        ("Millrace, 2 worker processes", "millrace.two", "orders/s"),
         ("Millrace, 4 worker processes", "millrace.four", "orders/s"),
         ("Millrace, 2 worker processes, 1,000 owners", "millrace.owners", "orders/s"),
         ("Millrace, submitting in chunks of 100, 1 client", "millrace.enqueue_bulk", "jobs/s"),

@@ -5,7 +5,8 @@ A file is imported by `benchmarks.systems.driver` inside the system's own enviro
 in its environment variables, and has:
 
 - `VERSION`: of the system, as its packages say;
-- `SHAPES`: name to `Shape`; `one` is one worker process as it comes, `best` the fastest arrangement found on two cores;
+- `SHAPES`: name to `Shape`; `one` is one worker process as it comes, the others the fastest arrangements found on two
+  cores; the best of all that are measured counts;
 - `enqueue(order)`: ask for one order, as a client does; `enqueue_many(orders)` where the system has a bulk call;
 - `finished()`: how many jobs' results are stored.
 

@@ -28,7 +28,7 @@ def _worker(pool: str, concurrency: int) -> list[str]:
 
 SHAPES = {
     "one": Shape("prefork, 1 process", [_worker("prefork", 1)], 250),
-    "best": Shape("2 workers, 8 threads each", [_worker("threads", 8)] * 2, 500),
+    "more": Shape("2 workers, 8 threads each", [_worker("threads", 8)] * 2, 500),
 }
 
 

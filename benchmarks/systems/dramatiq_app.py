@@ -32,7 +32,7 @@ def _workers(processes: int, threads: int) -> list[list[str]]:
 
 SHAPES = {
     "one": Shape("1 process, 8 threads", _workers(1, 8), 1500),
-    "best": Shape("2 processes, 8 threads each", _workers(2, 8), 1700),
+    "more": Shape("2 processes, 8 threads each", _workers(2, 8), 1700),
 }
 
 

@@ -24,7 +24,7 @@ def _workers(processes: int) -> list[list[str]]:
 
 SHAPES = {
     "one": Shape("1 process", _workers(1), 10_000),
-    "best": Shape("2 processes", _workers(2), 15_000),
+    "two": Shape("2 processes", _workers(2), 15_000),
     "four": Shape("4 processes", _workers(4), 15_000),
 }
 

@@ -8,6 +8,6 @@ from benchmarks.systems.work import Shape
 FORKING = worker("rq.worker.Worker")
 SHAPES = {
     "one": Shape("1 worker", [FORKING], 25),
-    "best": Shape("3 workers", [FORKING] * 3, 40),
+    "more": Shape("3 workers", [FORKING] * 3, 40),
 }
 __all__ = ["SHAPES", "VERSION", "enqueue", "enqueue_many", "finished"]

@@ -15,7 +15,7 @@ const now = () => (performance.timeOrigin + performance.now()) / 1000;
 const SHAPES = {
   one: { says: "1 process, 1 job at a time", commands: [worker(1)], guess: 700 },
   concurrent: { says: "1 process, 50 jobs at a time", commands: [worker(50)], guess: 2400 },
-  best: { says: "2 processes, 50 jobs at a time each", commands: [worker(50), worker(50)], guess: 3000 },
+  more: { says: "2 processes, 50 jobs at a time each", commands: [worker(50), worker(50)], guess: 3000 },
 };
 
 const asks = {
