@@ -23,7 +23,7 @@ def _workers(count: int, kind: str) -> list[list[str]]:
 
 SHAPES = {
     "one": Shape("1 worker thread", _workers(1, "thread"), 700),
-    "more": Shape("4 worker processes", _workers(4, "process"), 1300),
+    "more": Shape("6 worker processes", _workers(6, "process"), 1300),
 }
 
 

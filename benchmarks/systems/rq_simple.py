@@ -8,6 +8,6 @@ from benchmarks.systems.work import Shape
 SIMPLE = worker("rq.worker.SimpleWorker")
 SHAPES = {
     "one": Shape("1 worker", [SIMPLE], 100),
-    "more": Shape("4 workers", [SIMPLE] * 4, 230),
+    "more": Shape("6 workers", [SIMPLE] * 6, 230),
 }
 __all__ = ["SHAPES", "VERSION", "enqueue", "enqueue_many", "finished"]
