@@ -14,7 +14,7 @@ SMALL = 100_000
 
 AT_ONCE = 1_000_000
 
-DRAIN_WITHIN = 240
+DRAIN_WITHIN = 400
 SECONDARY_INDEXES = """
 SELECT indexname, indexdef FROM pg_indexes
 WHERE tablename = 'orders' AND indexname NOT IN (SELECT conname FROM pg_constraint)
