@@ -78,10 +78,17 @@ def publish(found: dict[str, Any], python: Path) -> None:
     """Make them the ones that the README and the documentation show. `python`: one that has matplotlib."""
     keep(found, LATEST)
     subprocess.run([python, "-m", "benchmarks.chart", LATEST, CHART], cwd=ROOT, check=True)
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
     parts = [_setting(found), *(tables.markdown(head, rows) for head, rows in _tables(found))]
-    PAGE.write_text(before + BEGIN + "\n\n" + "\n\n".join(parts) + "\n\n" + END + after)
+    PAGE.write_text(with_figures(PAGE.read_text(), "\n\n".join(parts)))
+
+
+def with_figures(page: str, figures: str) -> str:
+    """The page with these figures in place of those between its two marks. Raises ValueError where one is missing."""
+    before, begun, rest = page.partition(BEGIN)
+    _, ended, after = rest.partition(END)
+    if not (begun and ended):
+        raise ValueError(f"{PAGE.name} has to have {BEGIN!r} and then {END!r}")
+    return f"{before}{BEGIN}\n\n{figures}\n\n{END}{after}"
 
 
 def _setting(found: dict[str, Any]) -> str:

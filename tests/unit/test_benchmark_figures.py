@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import tables
+from benchmarks import report, tables
 from benchmarks.bars import BARS, Bar
 from benchmarks.figures import Spread, largest, middle, percentile, ratio, spread
 
@@ -96,3 +96,20 @@ def test_tables_are_markdown() -> None:
         "|---|---:|",
         "| a | 1 |",
     ]
+
+
+def test_figures_take_the_place_of_those_before_and_of_nothing_else() -> None:
+    page = f"before {report.BEGIN} old {report.END} after"
+    once = report.with_figures(page, "new")
+    assert once == f"before {report.BEGIN}\n\nnew\n\n{report.END} after"
+    assert report.with_figures(once, "new") == once
+
+
+@pytest.mark.parametrize("page", ["no marks", f"only {report.BEGIN}", f"{report.END} turned round {report.BEGIN}"])
+def test_a_page_without_its_marks_is_left_alone(page: str) -> None:
+    with pytest.raises(ValueError, match="has to have"):
+        report.with_figures(page, "new")
+
+
+def test_the_page_on_performance_has_its_marks() -> None:
+    assert "new" in report.with_figures(report.PAGE.read_text(), "new")
