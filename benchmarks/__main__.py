@@ -29,6 +29,9 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
         signal.signal(number, _stop)
     plan, began = PLANS[asked.plan], monotonic()
+    busy = machine.in_use()
+    if busy > machine.BUSY_PERCENT:
+        print(f"Others use {busy:.0f} % of this machine: figures will come out lower than they are.", flush=True)
     machine.keep_to_processors()
     make_passable(ROOT / ".local")
     make_passable(FOLDER)
@@ -36,7 +39,7 @@ def main() -> int:
         python = peers_python(FOLDER)
         signal.alarm(plan.most_seconds)
         with prepared(FOLDER, plan) as run:
-            facts = machine.facts(run.servers)
+            facts = machine.facts(run.servers) | {"in_use_before_percent": busy}
             for name in asked.only:
                 PARTS[name](run)
             found = report.results(run, facts)

@@ -21,6 +21,9 @@ from benchmarks.systems.work import FEE, SERVICES, owner
 PROCESSORS = 2
 """Everything runs on so many, servers and clients too, however many there are: figures are then comparable."""
 
+BUSY_PERCENT = 10
+"""Above it somebody else uses the machine, and figures come out lower than they are."""
+
 ROWS_A_COMMIT = 500
 PLAIN_TABLE = """
 CREATE TABLE plain_orders (
@@ -35,6 +38,12 @@ def keep_to_processors() -> None:
     """Run this process, and all it starts, on the first PROCESSORS that it may use; where the system can do that."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:PROCESSORS])
+
+
+def in_use() -> float:
+    """Percent of the machine's processors that are in use now, over a second; asked for before anything begins."""
+    percent: float = psutil.cpu_percent(interval=1)
+    return percent
 
 
 def facts(servers: Servers) -> dict[str, Any]:
