@@ -59,7 +59,7 @@ QUICK = Plan(
 )
 STANDARD = Plan(
     "standard",
-    most_seconds=1_500,
+    most_seconds=2_400,
     rounds=3,
     scaling=True,
     backlog=100_000,
@@ -70,5 +70,5 @@ STANDARD = Plan(
     http_rounds=5,
     limit_seconds=4,
 )
-FULL = replace(STANDARD, name="full", most_seconds=4_500, pending=1_000_000, stored=10_000_000)
+FULL = replace(STANDARD, name="full", most_seconds=6_000, pending=1_000_000, stored=10_000_000)
 PLANS = {plan.name: plan for plan in (QUICK, STANDARD, FULL)}

@@ -64,8 +64,16 @@ def _peer_row(figures: Figures, name: str, title: str) -> Row:
         f"{number(times)} x that" if times and name != "millrace" else NONE,
         f"{single} ({number(bulk)})" if bulk else single,
         f"{number(of('pending_bytes'))} / {number(of('finished_bytes'))}",
-        f"{number(of('p50'))} / {number(of('p99'))}" if of("p50") else "cannot keep up",
+        _latency(figures, name),
     )
+
+
+def _latency(figures: Figures, name: str) -> str:
+    """A latency that was asked for and is none is one that grows without end."""
+    p50 = figures.get(f"{name}.p50", 0)
+    if p50 is None:
+        return "cannot keep up"
+    return f"{number(p50)} / {number(figures.get(f'{name}.p99'))}" if p50 else NONE
 
 
 MORE_HEAD: Row = ("what", "figure", "unit")

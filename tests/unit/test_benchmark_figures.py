@@ -77,10 +77,18 @@ def test_every_bar_has_a_row_that_says_how_it_stands() -> None:
     assert {row[-1] for row in rows} == {"met", "not measured", "no subject yet"}
 
 
-def test_a_system_that_cannot_keep_up_has_no_latency() -> None:
-    figures = {"slow.one": 30.0, "slow.best": 60.0, "millrace.best": 15_000.0, "slow.enqueue": 1754.0}
+@pytest.mark.parametrize(
+    ("latency", "told"),
+    [
+        ({"slow.p50": None, "slow.p99": None}, "cannot keep up"),
+        ({"slow.p50": 2.5, "slow.p99": 12.34}, "2.50 / 12.3"),
+        ({}, "-"),
+    ],
+)
+def test_a_peer_has_a_row_that_compares_it(latency: dict[str, float | None], told: str) -> None:
+    figures = {"slow.one": 30.0, "slow.best": 60.0, "millrace.best": 15_000.0, "slow.enqueue": 1754.0} | latency
     (row,) = tables.peer_rows(figures, {"slow": "Slow"})
-    assert row == ("Slow", "30.0", "60.0", "250 x that", "1,754", "- / -", "cannot keep up")
+    assert row == ("Slow", "30.0", "60.0", "250 x that", "1,754", "- / -", told)
 
 
 @pytest.mark.parametrize(
