@@ -7,7 +7,7 @@ STACK = $(PY) -m local.stack
 SOURCES = requirements.txt requirements-local.txt
 
 .DEFAULT_GOAL := help
-.PHONY: run demo up stop status clean test check format lint lock venv dev help
+.PHONY: run demo up stop status clean test bench bench-quick bench-full check format lint lock venv dev help
 
 run: .venv/.installed ## start everything, show the demo, stay until Ctrl-C
 	@$(STACK) run
@@ -32,6 +32,15 @@ clean: ## stop, and delete all local data, caches and the virtual environment
 test: .venv/.installed-dev ## run the tests, against PostgreSQL and Redis of their own; ARGS go to pytest
 	@$(PY) -m pytest $(ARGS)
 
+bench: .venv/.installed ## measure against the bars and the peers, on servers of its own; ARGS="--only drains" measures a part
+	@$(PY) -m benchmarks standard $(ARGS)
+
+bench-quick: .venv/.installed ## the same in 3 minutes, roughly
+	@$(PY) -m benchmarks quick $(ARGS)
+
+bench-full: .venv/.installed ## the same, and with 1,000,000 jobs pending and 10,000,000 orders stored
+	@$(PY) -m benchmarks full $(ARGS)
+
 check: lint ## lint, format, types and architecture
 	@$(PY) -m mypy
 	@.venv/bin/lint-imports
@@ -47,7 +56,7 @@ format: .venv/.installed-dev ## let ruff rewrite what it can
 lock: .venv/.installed ## compile requirements*.in to requirements*.txt, with hashes, for Python 3.11 and later
 	@$(PY) -m venv .local/compiler
 	@.local/compiler/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.8
-	@for name in requirements requirements-local requirements-dev; do \
+	@for name in requirements requirements-local requirements-dev benchmarks/peers; do \
 		.local/compiler/bin/uv pip compile --quiet $(ARGS) --universal --python-version 3.11 --generate-hashes --no-annotate \
 			--no-emit-index-url --custom-compile-command 'make lock' $$name.in -o $$name.txt || exit 1; done
 
@@ -70,4 +79,4 @@ dev: .venv/.installed-dev ## what testing needs as well
 	@touch $@
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile

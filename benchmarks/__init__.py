@@ -1,0 +1,1 @@
+"""Measures Millrace against its bars and its peers, on servers of its own: `make bench`."""
