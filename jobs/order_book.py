@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from math import ceil
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -52,14 +53,14 @@ class OrderBook:
         self._lock()
         self._read_neighbours()
         self.catalogue = set(self.ctx.session.scalars(select(Service.code)))
-        outcomes: dict[UUID, Outcome] = {}
-        for job in sorted(self.jobs, key=lambda job: (job.moment, job.id.int)):
+        outcomes: list[tuple[int, Outcome]] = []
+        for place, job in sorted(enumerate(self.jobs), key=lambda each: (each[1].moment, each[1].id.int)):
             try:
-                outcomes[job.id] = self._decide_one(job)
+                outcomes.append((place, self._decide_one(job)))
             except Rejected as refusal:
-                outcomes[job.id] = rejected(refusal)
+                outcomes.append((place, rejected(refusal)))
         order_store.write(self.ctx.session, self.orders.values())
-        return [outcomes[job.id] for job in self.jobs]
+        return [outcome for _, outcome in sorted(outcomes, key=itemgetter(0))]
 
     def _decide_one(self, job: Job[Any]) -> Outcome:
         values = job.command.values()

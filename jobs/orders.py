@@ -81,7 +81,7 @@ class TimedCommand(OrderCommand):
     if_too_soon: IfTooSoon = "reject"
 
     def values(self) -> dict[str, Any] | None:
-        return {name: value for name, value in self if name != "if_too_soon"}
+        return {name: value for name, value in vars(self).items() if name != "if_too_soon"}
 
 
 class PlaceOrder(TimedCommand, kind="orders.place", route="POST /v1/orders", creates=True):
@@ -120,7 +120,7 @@ class AmendOrder(TimedCommand, kind="orders.amend", route="PATCH /v1/orders/{id}
         return self
 
     def values(self) -> dict[str, Any] | None:
-        return {name: value for name, value in self if name in self.model_fields_set - {"if_too_soon"}}
+        return {name: vars(self)[name] for name in self.model_fields_set - {"if_too_soon"}}
 
 
 class DeleteOrder(OrderCommand, kind="orders.delete", route="DELETE /v1/orders/{id}", target=Order):

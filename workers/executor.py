@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import cache
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -111,16 +112,16 @@ class Executor:
         senders = {work.delivery.owner for work in works if work.delivery.owner}
         roles = {row.id: row.role for row in session.execute(SENDERS, {"ids": list(senders)})} if senders else {}
         for work in works:
-            owner = work.delivery.owner
+            owner, command = work.delivery.owner, work.command
             role = roles.get(owner) if owner else None
             gone = owner is not None and role is None
-            if work.outcome is None and work.command and (gone or not work.command.policy.access.admits(role)):
+            if work.outcome is None and command and (gone or not command.policy.access.admits(role)):
                 work.outcome = rejected(Forbidden())
         return roles
 
     def _handle(self, ctx: Context, works: list[Work]) -> None:
         """Give every job that has no outcome yet one, kind by kind; always in the same order of kinds."""
-        open_works = [(*_together(work.command), work) for work in works if work.outcome is None and work.command]
+        open_works = [(*_together(type(work.command)), work) for work in works if work.outcome is None and work.command]
         for _, group in groupby(sorted(open_works, key=itemgetter(0)), key=itemgetter(0)):
             members = list(group)
             command, jobs = members[0][1], [work.job for _, _, work in members if work.job]
@@ -157,10 +158,9 @@ class Executor:
         return None
 
 
-def _together(command: Command | None) -> tuple[str, type[Command]]:
+@cache
+def _together(kind: type[Command]) -> tuple[str, type[Command]]:
     """The name of the group a command is handled in: kinds that share a `handle_many` share it."""
-    kind = type(command)
-    assert issubclass(kind, Command)  # noqa: S101 - narrows the type
     return (kind.handle_many.__func__.__qualname__ if handles_many(kind) else kind.kind), kind  # type: ignore[attr-defined]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+import hiredis
 from redis import Redis
 from redis.commands.core import Script
 from redis.connection import Connection
@@ -29,7 +30,8 @@ class Call:
         self._error: Exception | None = None
 
     def send(self, connection: Connection) -> None:
-        connection.send_command("EVALSHA", self._script.sha, 0, *self._args)  # type: ignore[no-untyped-call]
+        packed = hiredis.pack_command(("EVALSHA", self._script.sha, 0, *self._args))
+        connection.send_packed_command([packed])  # type: ignore[no-untyped-call]
 
     def end(self, value: Any = None, error: Exception | None = None) -> None:
         self._over, self._value, self._error = True, value, error

@@ -33,6 +33,8 @@ class Work:
     @property
     def kind(self) -> str:
         """The kind it asks for, known or not."""
+        if self.job is not None:
+            return str(self.job.command.kind)
         named = (self.envelope or {}).get("kind")
         return named if isinstance(named, str) and KIND.fullmatch(named) else "unknown"
 
