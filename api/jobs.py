@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from hashlib import sha256
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import orjson
 from flask import Flask, Response
 from pydantic import Field
+from werkzeug.datastructures import Headers
 
 from api import schemas, terms
 from api.access import caller, id_of, reads
@@ -19,6 +21,9 @@ from api.services import services
 from jobs.kernel.errors import NotFound
 from jobs.kernel.outcome import State
 from jobs.kernel.record import JobRecord
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 REPLAYED: Mapping[str, str] = MappingProxyType({"Idempotency-Replayed": "true"})
 NONE: Mapping[str, str] = MappingProxyType({})
@@ -89,15 +94,16 @@ def list_jobs() -> Response:
 def accepted(job: JobRecord, *, waited: int = 0, headers: Mapping[str, str] = NONE) -> Response:
     """The answer to a write: 202 with its job, or 200 when the job was waited for and is final."""
     done = waited > 0 and job.state.final
-    response = _json(job.view(), 200 if done else 202)
-    response.headers.update(headers)
-    response.headers["Location"] = f"/v1/jobs/{job.id}"
-    if done:
-        response.headers["Preference-Applied"] = f"wait={waited}"
-    else:
-        response.headers["Retry-After"] = "1"
-    return response
+    told = ("Preference-Applied", f"wait={waited}") if done else ("Retry-After", "1")
+    return _json(job.view(), 200 if done else 202, ("Location", f"/v1/jobs/{job.id}"), told, *headers.items())
 
 
-def _json(value: object, status: int) -> Response:
-    return Response(orjson.dumps(value), status, content_type="application/json")
+class Complete(Response):
+    """A response whose headers are as they go out: it has a body of known length, and its Location is ASCII."""
+
+    def get_wsgi_headers(self, environ: WSGIEnvironment) -> Headers:
+        return self.headers
+
+
+def _json(value: object, status: int, *headers: tuple[str, str]) -> Response:
+    return Complete(orjson.dumps(value), status, headers, content_type="application/json")

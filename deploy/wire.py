@@ -13,6 +13,7 @@ import orjson
 import structlog
 from gevent import Timeout
 from gunicorn import util
+from gunicorn.http.body import LengthReader
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import RequestTimeout
 
@@ -54,8 +55,11 @@ class Body(io.RawIOBase):
         if self._deadline is None:
             self._deadline = monotonic() + SECONDS + self._missing / BYTES_A_SECOND
         try:
-            with Timeout(max(self._deadline - monotonic(), 0.001), RequestTimeout()):
+            if _is_here(self._stream, len(buffer)):
                 data = self._stream.read(len(buffer))
+            else:
+                with Timeout(max(self._deadline - monotonic(), 0.001), RequestTimeout()):
+                    data = self._stream.read(len(buffer))
         except (ParseException, OSError):
             raise _malformed("is not framed as HTTP/1.1 wants it, or ends early") from None
         self._missing -= len(data)
@@ -63,6 +67,13 @@ class Body(io.RawIOBase):
             raise _malformed("is shorter than its Content-Length")
         buffer[: len(data)] = data
         return len(data)
+
+
+def _is_here(stream: Readable, size: int) -> bool:
+    """Whether gunicorn has read that much together with the head, as it has for a short body: what needs no waiting
+    needs no time-out, which costs more than the reading."""
+    reader = getattr(stream, "reader", None)
+    return isinstance(reader, LengthReader) and reader.unreader.buf.getbuffer().nbytes >= min(size, reader.length)
 
 
 def with_bounded_bodies(app: App) -> App:
