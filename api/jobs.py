@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import orjson
 from flask import Flask, Response
 from pydantic import Field
-from werkzeug.datastructures import Headers
 
 from api import schemas, terms
 from api.access import caller, id_of, reads
@@ -23,7 +22,7 @@ from jobs.kernel.outcome import State
 from jobs.kernel.record import JobRecord
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 REPLAYED: Mapping[str, str] = MappingProxyType({"Idempotency-Replayed": "true"})
 NONE: Mapping[str, str] = MappingProxyType({})
@@ -99,10 +98,14 @@ def accepted(job: JobRecord, *, waited: int = 0, headers: Mapping[str, str] = NO
 
 
 class Complete(Response):
-    """A response whose headers are as they go out: it has a body of known length, and its Location is ASCII."""
+    """A response that is as it goes out: it has a body of known length and its Location is ASCII. So there is nothing
+    to mend in it, for which werkzeug would copy all of it."""
 
-    def get_wsgi_headers(self, environ: WSGIEnvironment) -> Headers:
-        return self.headers
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] == "HEAD":
+            return super().__call__(environ, start_response)
+        start_response(self.status, self.headers.to_wsgi_list())
+        return cast(list[bytes], self.response)
 
 
 def _json(value: object, status: int, *headers: tuple[str, str]) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
 from typing import Any, Protocol
 from uuid import uuid4
@@ -94,10 +94,18 @@ def write_error(sock: socket.socket, status: int, _reason: str, _message: str) -
     """
     request_id = uuid4().hex
     log.warning("request_refused", status=status, request_id=request_id)
-    problem = problems.of_status(status)
+    util.write_nonblock(sock, response(problems.of_status(status), request_id, {"Connection": "close"}))
+    sock.shutdown(socket.SHUT_WR)
+    with Timeout(LINGER, False):
+        while sock.recv(1 << 16):
+            pass
+
+
+def response(problem: dict[str, Any], request_id: str, more: Mapping[str, str]) -> bytes:
+    """A problem as it goes over the wire, for a request that no view has seen."""
     body = orjson.dumps(problem | {"request_id": request_id})
     lines = {
-        "Connection": "close",
+        **more,
         "Content-Type": "application/problem+json",
         "Content-Length": str(len(body)),
         "Cache-Control": "no-store",
@@ -105,11 +113,7 @@ def write_error(sock: socket.socket, status: int, _reason: str, _message: str) -
         **headers.SECURITY,
     }
     head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-    util.write_nonblock(sock, f"HTTP/1.1 {status} {problem['title']}\r\n{head}\r\n".encode("latin-1") + body)
-    sock.shutdown(socket.SHUT_WR)
-    with Timeout(LINGER, False):
-        while sock.recv(1 << 16):
-            pass
+    return f"HTTP/1.1 {problem['status']} {problem['title']}\r\n{head}\r\n".encode("latin-1") + body
 
 
 def _malformed(how: str) -> BadRequest:

@@ -14,6 +14,7 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import Any
 
+import hiredis
 from redis import Redis
 from redis.connection import ConnectionInterface as Connection
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -33,7 +34,7 @@ class Call:
 
     __slots__ = ("answered", "error", "packed", "reply", "told")
 
-    def __init__(self, packed: list[bytes]) -> None:
+    def __init__(self, packed: bytes) -> None:
         self.packed = packed
         self.told = Event()
         self.answered = False
@@ -57,10 +58,10 @@ class Calls:
 
     def __call__(self, args: Sequence[Argument]) -> Any:
         """The script's reply. Raises one of `broker.LOST` when none came, ResponseError when Redis refused."""
-        call = Call(self._packer().pack_command("EVALSHA", self._script.sha, 0, *args))  # type: ignore[no-untyped-call]
+        call = Call(hiredis.pack_command(("EVALSHA", self._script.sha, 0, *args)))  # type: ignore[arg-type]
         self._waiting.append(call)
         if not self._free.acquire(blocking=False):
-            call.told.wait()
+            self._wait(call)
         if not call.answered:
             self._lead()
         if isinstance(call.error, NoScriptError):  # forgotten by a Redis that was started anew
@@ -68,6 +69,16 @@ class Calls:
         if call.error is not None:
             raise call.error
         return call.reply
+
+    def _wait(self, call: Call) -> None:
+        try:
+            call.told.wait()
+        except BaseException:  # this thread is to end: it must not take the connection with it
+            if not call.answered:
+                self._waiting.remove(call)
+                if call.told.is_set():
+                    self._hand_over()
+            raise
 
     def _lead(self) -> None:
         """Exchange what waits, this thread's own call among it, and leave the connection to who comes next."""
@@ -87,10 +98,10 @@ class Calls:
         self._waiting[0].told.set()
 
     def _exchange(self, together: Sequence[Call]) -> None:
-        connection = self._packer()
+        connection = self._of_this_process()
         try:
             self._make_ready(connection)
-            connection.send_packed_command([b"".join(part for call in together for part in call.packed)], False)  # type: ignore[no-untyped-call]
+            connection.send_packed_command([b"".join([call.packed for call in together])], False)  # type: ignore[no-untyped-call]
             for call in together:
                 try:
                     call.answer(connection.read_response())
@@ -113,8 +124,8 @@ class Calls:
             call.answer(error=lost)
             call.told.set()
 
-    def _packer(self) -> Connection:
-        """The connection, in this process; it need not be connected yet."""
+    def _of_this_process(self) -> Connection:
+        """The connection; it need not be connected yet."""
         if self._connection is None or self._process != os.getpid():
             self._connection, self._process = self._pool.make_connection(), os.getpid()
         return self._connection
