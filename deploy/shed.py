@@ -35,7 +35,10 @@ LONGEST = 64 * 1024
 """Bytes of a request that is read in order to be refused; a longer one is served, or refused, as it comes."""
 
 UNREFUSED = (b"GET /healthz ", b"GET /readyz ")
-NOT_PLAIN = re.compile(rb"\r\n(?:transfer-encoding|expect|upgrade|connection):|\n[ \t]|[^\r]\n", re.IGNORECASE)
+NOT_PLAIN = re.compile(
+    rb"\r\n(?:transfer-encoding|expect|upgrade|connection(?!:[ \t]*keep-alive[ \t]*\r\n))|\n[ \t]|[^\r]\n",
+    re.IGNORECASE,
+)
 LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,7})[ \t]*\r\n", re.IGNORECASE)
 REQUEST_ID = re.compile(rb"\r\nx-request-id:[ \t]*([A-Za-z0-9._-]{1,128})[ \t]*\r\n", re.IGNORECASE)
 REQUEST_LINE = re.compile(rb"[A-Z]+ /[^ \r\n]* HTTP/1\.1\r\n")
