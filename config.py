@@ -60,6 +60,10 @@ class Settings(BaseSettings):
     rate_limit_login_address: str = Field("10/minute", description="logins from one address")
     rate_limit_login_account: str = Field("5/minute", description="logins to one account")
 
+    max_in_flight: int = Field(
+        32, ge=0, description="writes, and reads, that one web process serves at once; more are refused (503); 0: none"
+    )
+
     log_format: Literal["json", "console"] = Field("json", description="one JSON object a line, or text for people")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="the least that is logged")
 

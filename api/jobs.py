@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from types import MappingProxyType
+from typing import TYPE_CHECKING, cast
 
 import orjson
 from flask import Flask, Response
@@ -19,6 +20,9 @@ from api.services import services
 from jobs.kernel.errors import NotFound
 from jobs.kernel.outcome import State
 from jobs.kernel.record import JobRecord
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 REPLAYED: Mapping[str, str] = MappingProxyType({"Idempotency-Replayed": "true"})
 NONE: Mapping[str, str] = MappingProxyType({})
@@ -89,15 +93,20 @@ def list_jobs() -> Response:
 def accepted(job: JobRecord, *, waited: int = 0, headers: Mapping[str, str] = NONE) -> Response:
     """The answer to a write: 202 with its job, or 200 when the job was waited for and is final."""
     done = waited > 0 and job.state.final
-    response = _json(job.view(), 200 if done else 202)
-    response.headers.update(headers)
-    response.headers["Location"] = f"/v1/jobs/{job.id}"
-    if done:
-        response.headers["Preference-Applied"] = f"wait={waited}"
-    else:
-        response.headers["Retry-After"] = "1"
-    return response
+    told = ("Preference-Applied", f"wait={waited}") if done else ("Retry-After", "1")
+    return _json(job.view(), 200 if done else 202, ("Location", f"/v1/jobs/{job.id}"), told, *headers.items())
 
 
-def _json(value: object, status: int) -> Response:
-    return Response(orjson.dumps(value), status, content_type="application/json")
+class Complete(Response):
+    """A response that is as it goes out: it has a body of known length and its Location is ASCII. So there is nothing
+    to mend in it, for which werkzeug would copy all of it."""
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] == "HEAD":
+            return super().__call__(environ, start_response)
+        start_response(self.status, self.headers.to_wsgi_list())
+        return cast(list[bytes], self.response)
+
+
+def _json(value: object, status: int, *headers: tuple[str, str]) -> Response:
+    return Complete(orjson.dumps(value), status, headers, content_type="application/json")

@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
+from functools import lru_cache
 from time import monotonic, time
 from typing import Any, ClassVar
+from uuid import UUID
 
 import structlog
 from flask import Flask, current_app, g, has_request_context, request
@@ -26,10 +28,13 @@ from jobs.kernel.errors import QueueDown, RateLimited
 from jobs.kernel.submit import Limit, LimitState
 
 SCOPE = "global"
-"""The scope that Flask-Limiter gives to a limit of the whole application."""
+"""The scope of the one limit that a user's reads and writes share."""
 
 PAUSE = 1.0
 """Seconds for which Redis is not asked to count again after it did not answer."""
+
+KNOWN = 10_000
+"""Callers whose counters' names are remembered."""
 
 COUNT = """
 local count = redis.call('INCRBY', KEYS[1], ARGV[2])
@@ -84,17 +89,23 @@ class Limits:
         logging.getLogger("flask-limiter").setLevel(logging.CRITICAL)  # it would log each request while Redis is away
         self._limiter = Limiter(
             key_func=self._caller_key,
-            app=app,
-            application_limits=[settings.rate_limit_user] if self._user else [],
-            application_limits_exempt_when=lambda: not _counts(),
             strategy="fixed-window",
             storage_uri="millrace://",
             storage_options={"redis": redis},  # type: ignore[dict-item]
             swallow_errors=True,
         )
+        app.extensions["limiter"] = {self._limiter}  # so that it adds no hooks: they cost a write as much as its submit
+        self._limiter.init_app(app)
+        if self._user:
+            self._check_read = self._limiter.shared_limit(settings.rate_limit_user, scope=SCOPE)(_allowed)
+            app.before_request(self._count_read)
+        self._of_write = lru_cache(KNOWN)(self._limit_of_write)
 
-    def of_write(self, user: object) -> Limit | None:
+    def of_write(self, user: UUID) -> Limit | None:
         """What the submit script is to count a write against."""
+        return self._of_write(user)
+
+    def _limit_of_write(self, user: UUID) -> Limit | None:
         if self._user is None:
             return None
         name = self._limiter.storage.prefixed_key(self._user.key_for(self._key("user", user), SCOPE))  # type: ignore[attr-defined]
@@ -127,6 +138,11 @@ class Limits:
         reset, remaining = counted.window
         return LimitState(counted.limit.amount, remaining, max(0, round(reset - time())))
 
+    def _count_read(self) -> None:
+        """A read by someone who is known; raises what `api.problems` knows of."""
+        if is_counted(current_app.view_functions.get(request.endpoint or "")) and known_caller() is not None:
+            self._check_read()
+
     def _hit(self, item: RateLimitItem | None, what: str, whose: object) -> None:
         if item is None:
             return
@@ -153,7 +169,5 @@ def one(notation: str) -> RateLimitItem | None:
     return item
 
 
-def _counts() -> bool:
-    """Whether Flask-Limiter counts the present request: a read by someone who is known."""
-    view = current_app.view_functions.get(request.endpoint or "")
-    return is_counted(view) and known_caller() is not None
+def _allowed() -> None:
+    """What Flask-Limiter lets a read do that is within its limit."""

@@ -18,6 +18,7 @@ import structlog
 from redis import Redis
 from sqlalchemy.exc import SQLAlchemyError
 
+from api.flight import aside
 from jobs.kernel import broker, keys
 from jobs.kernel.errors import QueueDown
 from jobs.kernel.ledger import Ledger
@@ -81,7 +82,7 @@ class Waiting:
         """The job, final or as it is after `seconds`; None where that cannot be told."""
         deadline = monotonic() + seconds
         try:
-            while (left := deadline - monotonic()) > 0 and event.wait(left):
+            while (left := deadline - monotonic()) > 0 and _heard(event, left):
                 event.clear()
                 job = self._ledger.find(job_id)
                 if job is None or job.state.final:
@@ -145,3 +146,8 @@ class Waiting:
         with self._lock:
             for event in self._waiting.get(job_id, ()):
                 event.set()
+
+
+def _heard(event: Event, seconds: float) -> bool:
+    with aside():
+        return event.wait(seconds)

@@ -14,6 +14,7 @@ from werkzeug.exceptions import HTTPException
 
 from api import body, terms
 from api.access import View, guard, id_of, known_caller
+from api.flight import aside
 from api.jobs import REPLAYED, accepted
 from api.services import services
 from api.terms import Terms
@@ -101,7 +102,8 @@ def _earlier(submission: Submission, who: Caller | None, owner_of: Select[UUID] 
     earlier = None
     if submission.fingerprint is not None:
         try:
-            earlier = services().ledger.receipt(submission.id)
+            with aside():  # a PostgreSQL that hangs does not keep creates from being accepted
+                earlier = services().ledger.receipt(submission.id)
         except (DBAPIError, PoolTimeout):
             if owner_of is not None:
                 raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ local = os.environ.get("ENVIRONMENT") == "local"
 shared_memory = Path("/dev/shm")  # noqa: S108 - where a heartbeat never waits for a disk
 
 bind = f"{'127.0.0.1' if local else '0.0.0.0'}:{os.environ.get('PORT', '8000')}"
-worker_class = "gevent"
+worker_class = "deploy.shed.Worker"  # gevent, and load shedding
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
 worker_connections = 1000
 worker_tmp_dir = str(shared_memory) if shared_memory.is_dir() else None
@@ -60,6 +61,9 @@ def post_worker_init(worker: Worker) -> None:
     """Answer what never reaches a view as the views would, now that the application is there."""
     from deploy import wire
 
+    gc.collect()
+    gc.freeze()  # what is there for good is looked at no more: a look at all of it takes tens of milliseconds
+    gc.set_threshold(10_000, 20, 20)
     worker.wsgi = wire.with_bounded_bodies(worker.wsgi)
     util.write_error = wire.write_error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
 from typing import Any, Protocol
 from uuid import uuid4
@@ -13,6 +13,7 @@ import orjson
 import structlog
 from gevent import Timeout
 from gunicorn import util
+from gunicorn.http.body import LengthReader
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import RequestTimeout
 
@@ -54,8 +55,11 @@ class Body(io.RawIOBase):
         if self._deadline is None:
             self._deadline = monotonic() + SECONDS + self._missing / BYTES_A_SECOND
         try:
-            with Timeout(max(self._deadline - monotonic(), 0.001), RequestTimeout()):
+            if _is_here(self._stream, len(buffer)):
                 data = self._stream.read(len(buffer))
+            else:
+                with Timeout(max(self._deadline - monotonic(), 0.001), RequestTimeout()):
+                    data = self._stream.read(len(buffer))
         except (ParseException, OSError):
             raise _malformed("is not framed as HTTP/1.1 wants it, or ends early") from None
         self._missing -= len(data)
@@ -63,6 +67,13 @@ class Body(io.RawIOBase):
             raise _malformed("is shorter than its Content-Length")
         buffer[: len(data)] = data
         return len(data)
+
+
+def _is_here(stream: Readable, size: int) -> bool:
+    """Whether gunicorn has read that much together with the head, as it has for a short body: what needs no waiting
+    needs no time-out, which costs more than the reading."""
+    reader = getattr(stream, "reader", None)
+    return isinstance(reader, LengthReader) and reader.unreader.buf.getbuffer().nbytes >= min(size, reader.length)
 
 
 def with_bounded_bodies(app: App) -> App:
@@ -83,10 +94,18 @@ def write_error(sock: socket.socket, status: int, _reason: str, _message: str) -
     """
     request_id = uuid4().hex
     log.warning("request_refused", status=status, request_id=request_id)
-    problem = problems.of_status(status)
+    util.write_nonblock(sock, response(problems.of_status(status), request_id, {"Connection": "close"}))
+    sock.shutdown(socket.SHUT_WR)
+    with Timeout(LINGER, False):
+        while sock.recv(1 << 16):
+            pass
+
+
+def response(problem: dict[str, Any], request_id: str, more: Mapping[str, str]) -> bytes:
+    """A problem as it goes over the wire, for a request that no view has seen."""
     body = orjson.dumps(problem | {"request_id": request_id})
     lines = {
-        "Connection": "close",
+        **more,
         "Content-Type": "application/problem+json",
         "Content-Length": str(len(body)),
         "Cache-Control": "no-store",
@@ -94,11 +113,7 @@ def write_error(sock: socket.socket, status: int, _reason: str, _message: str) -
         **headers.SECURITY,
     }
     head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-    util.write_nonblock(sock, f"HTTP/1.1 {status} {problem['title']}\r\n{head}\r\n".encode("latin-1") + body)
-    sock.shutdown(socket.SHUT_WR)
-    with Timeout(LINGER, False):
-        while sock.recv(1 << 16):
-            pass
+    return f"HTTP/1.1 {problem['status']} {problem['title']}\r\n{head}\r\n".encode("latin-1") + body
 
 
 def _malformed(how: str) -> BadRequest:

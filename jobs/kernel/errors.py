@@ -148,6 +148,12 @@ class QueueFull(Unavailable):
     code = "queue_full"
 
 
+class Overloaded(Unavailable):
+    """The service is asked more than it can answer in time; ask again later."""
+
+    code = "overloaded"
+
+
 class DatabaseDown(Unavailable):
     """The database cannot be reached; ask again later."""
 

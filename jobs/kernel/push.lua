@@ -4,13 +4,18 @@ local WAKE_CAP = 64
 
 local function wake(queue, count)
   local key = 'millrace:wake:' .. queue
-  for _ = redis.call('LLEN', key) + 1, math.min(WAKE_CAP, redis.call('LLEN', key) + count) do
-    redis.call('RPUSH', key, '1')
-  end
+  local there = redis.call('LLEN', key)
+  for _ = there + 1, math.min(WAKE_CAP, there + count) do redis.call('RPUSH', key, '1') end
+end
+
+-- At most a few thousand ids: Lua unpacks no more. RQ's list of queues is told of a queue that was empty; RQ takes a
+-- queue off it only together with its jobs.
+local function push_all(queue, ids, front)
+  local length = redis.call(front and 'LPUSH' or 'RPUSH', 'rq:queue:' .. queue, unpack(ids))
+  if length == #ids then redis.call('SADD', 'rq:queues', 'rq:queue:' .. queue) end
+  wake(queue, #ids)
 end
 
 local function push(queue, id, front)
-  redis.call('SADD', 'rq:queues', 'rq:queue:' .. queue)
-  redis.call(front and 'LPUSH' or 'RPUSH', 'rq:queue:' .. queue, id)
-  wake(queue, 1)
+  push_all(queue, {id}, front)
 end

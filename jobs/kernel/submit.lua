@@ -3,20 +3,24 @@
 -- ARGV: 1 max depth, 2 max memory percent, 3 limit key or '', 4 limit amount, 5 limit seconds, 6 limit cost,
 --       then per job: id, queue, kind, data, owner or '', fingerprint or '', run_at in us or '', timeout, notify or ''
 -- Returns {verdict, accepted us, count in window, seconds left in window, word, word, ...};
---   verdict: ok | limited | full_depth | full_memory; word: new | scheduled | same | other (a repeat with another body)
+--   verdict: ok | limited | full_memory;
+--   word: new | scheduled | same | other (a repeat with another body) | full (no room in its queue)
+-- What many jobs share (a queue, an owner's index) is written once for all of them.
 -- include clock
 -- include push
 -- include schedule
 local FIELDS = 9
 local max_depth, max_percent = tonumber(ARGV[1]), tonumber(ARGV[2])
 local now = now_us()
+local accepted = digits(now)
 
-local function counted()
-  if ARGV[3] == '' then return 0, 0 end
+local count, left = 0, 0
+if ARGV[3] ~= '' then
   local cost = tonumber(ARGV[6])
-  local count = redis.call('INCRBY', ARGV[3], cost)
+  count = redis.call('INCRBY', ARGV[3], cost)
   if count == cost then redis.call('EXPIRE', ARGV[3], ARGV[5]) end
-  return count, redis.call('TTL', ARGV[3])
+  left = redis.call('TTL', ARGV[3])
+  if count > tonumber(ARGV[4]) then return {'limited', accepted, count, left} end
 end
 
 -- Asking Redis for its memory costs more than a submit, so the answer is kept for a quarter of a second.
@@ -31,54 +35,72 @@ local function memory_full()
   return known == 'full'
 end
 
-local count, left = counted()
-if ARGV[3] ~= '' and count > tonumber(ARGV[4]) then return {'limited', digits(now), count, left} end
-
-local reply = {'ok', digits(now), count, left}
-local fresh = {}
+local reply, fresh, queues, room, seen = {'ok', accepted, count, left}, {}, {}, {}, {}
 for at = 7, #ARGV, FIELDS do
-  local key = 'rq:job:' .. ARGV[at]
-  if redis.call('EXISTS', key) == 1 then
-    local same = redis.call('HGET', key, 'fingerprint') == ARGV[at + 5] and redis.call('HGET', key, 'owner') == ARGV[at + 4]
-    reply[#reply + 1] = same and 'same' or 'other'
+  local id = ARGV[at]
+  local known = seen[id]
+  if not known and redis.call('EXISTS', 'rq:job:' .. id) == 1 then
+    known = redis.call('HMGET', 'rq:job:' .. id, 'fingerprint', 'owner')
+  end
+  if known then
+    reply[#reply + 1] = known[1] == ARGV[at + 5] and known[2] == ARGV[at + 4] and 'same' or 'other'
   else
-    fresh[#fresh + 1] = at
-    reply[#reply + 1] = 'new'
+    local queue = ARGV[at + 1]
+    if not queues[queue] then
+      queues[queue], room[queue] = {}, max_depth - redis.call('LLEN', 'rq:queue:' .. queue)
+    end
+    room[queue] = room[queue] - 1
+    if room[queue] < 0 then
+      reply[#reply + 1] = 'full'
+    else
+      fresh[#fresh + 1] = at
+      seen[id] = {ARGV[at + 5], ARGV[at + 4]}
+      reply[#reply + 1] = 'new'
+    end
   end
 end
 if #fresh == 0 then return reply end
-if memory_full() then return {'full_memory', digits(now), count, left} end
-for _, at in ipairs(fresh) do
-  if redis.call('LLEN', 'rq:queue:' .. ARGV[at + 1]) >= max_depth then return {'full_depth', digits(now), count, left} end
-end
+if memory_full() then return {'full_memory', accepted, count, left} end
 
+local created, owned = iso(now), {}
 for _, at in ipairs(fresh) do
-  local id, queue, owner, fingerprint = ARGV[at], ARGV[at + 1], ARGV[at + 4], ARGV[at + 5]
+  local id, queue, owner = ARGV[at], ARGV[at + 1], ARGV[at + 4]
   local run_at = tonumber(ARGV[at + 6])
   local later = run_at ~= nil and run_at > now
-  local fields = {'created_at', iso(now), 'origin', queue, 'description', ARGV[at + 2], 'data', ARGV[at + 3],
-    'timeout', ARGV[at + 7], 'status', later and 'scheduled' or 'queued', 'state', later and 'scheduled' or 'queued'}
-  local function also(name, value)
-    if value ~= '' then fields[#fields + 1] = name; fields[#fields + 1] = value end
+  local state = later and 'scheduled' or 'queued'
+  local fields = {'created_at', created, 'origin', queue, 'description', ARGV[at + 2], 'data', ARGV[at + 3],
+    'timeout', ARGV[at + 7], 'status', state, 'state', state}
+  local n = 14
+  if owner ~= '' then
+    fields[n + 1], fields[n + 2], n = 'owner', owner, n + 2
+    local index = owned[owner]
+    if not index then index = {}; owned[owner] = index end
+    index[#index + 1] = accepted
+    index[#index + 1] = id
   end
-  also('owner', owner)
-  also('fingerprint', fingerprint)
-  also('notify', ARGV[at + 8])
-  if ARGV[at + 8] ~= '' then redis.call('SADD', 'millrace:watched', id) end
+  if ARGV[at + 5] ~= '' then fields[n + 1], fields[n + 2], n = 'fingerprint', ARGV[at + 5], n + 2 end
+  if ARGV[at + 8] ~= '' then
+    fields[n + 1], fields[n + 2], n = 'notify', ARGV[at + 8], n + 2
+    redis.call('SADD', 'millrace:watched', id)
+  end
   if later then
-    also('due', digits(run_at))
-    also('moment', digits(run_at))
+    local due = digits(run_at)
+    fields[n + 1], fields[n + 2], fields[n + 3], fields[n + 4] = 'due', due, 'moment', due
   end
   redis.call('HSET', 'rq:job:' .. id, unpack(fields))
-  if owner ~= '' then
-    redis.call('ZADD', 'millrace:jobs:' .. owner, digits(now), id)
-    redis.call('SADD', 'millrace:owners', owner)
-  end
   if later then
     schedule(id, run_at)
     reply[5 + (at - 7) / FIELDS] = 'scheduled'
   else
-    push(queue, id, false)
+    local ids = queues[queue]
+    ids[#ids + 1] = id
   end
+end
+for owner, index in pairs(owned) do
+  redis.call('ZADD', 'millrace:jobs:' .. owner, unpack(index))
+  redis.call('SADD', 'millrace:owners', owner)
+end
+for queue, ids in pairs(queues) do
+  if #ids > 0 then push_all(queue, ids, false) end
 end
 return reply

@@ -17,12 +17,12 @@ from redis import Redis
 
 from config import Settings
 from jobs.kernel import broker
+from jobs.kernel.calls import Calls
 from jobs.kernel.command import Command
 from jobs.kernel.envelope import dump, pack
-from jobs.kernel.errors import Invalid, QueueDown, QueueFull, RateLimited
+from jobs.kernel.errors import AppError, Invalid, QueueDown, QueueFull, RateLimited
 from jobs.kernel.failpoints import Point, reach
 from jobs.kernel.outcome import State
-from jobs.kernel.scripts import script
 from jobs.kernel.times import from_micros, micros
 
 CHUNK = 100
@@ -90,11 +90,15 @@ class Accepted:
     limit: LimitState | None
 
 
+Result = Accepted | AppError
+"""What became of one of many submissions: accepted, or why not."""
+
+
 class Submitter:
     """Puts commands on their queues."""
 
     def __init__(self, redis: Redis, settings: Settings) -> None:
-        self._script = script(redis, Path(__file__).with_name("submit.lua"))
+        self._call = Calls(redis, Path(__file__).with_name("submit.lua"))
         self._caps = (settings.max_queue_depth, settings.max_memory_percent)
 
     def submit(self, submission: Submission, limit: Limit | None = None) -> Accepted:
@@ -103,31 +107,62 @@ class Submitter:
         Raises Invalid (`idempotency_key_reused`), RateLimited, QueueFull, and QueueDown with the `job_id` when no
         answer came: asking again with the same key is then safe.
         """
-        (word,), accepted_at, state = self._call([submission], limit)
-        if word == "other":
-            raise Invalid("This Idempotency-Key was used for another request.", code="idempotency_key_reused")
-        status = State.SCHEDULED if word == "scheduled" else State.QUEUED
-        return Accepted(submission.id, word != "same", accepted_at, status, state)
+        (result,) = self._ask([submission], limit)
+        if isinstance(result, AppError):
+            raise result
+        return result
 
-    def _call(
-        self, submissions: Sequence[Submission], limit: Limit | None
-    ) -> tuple[list[str], datetime, LimitState | None]:
-        window = (limit.name, limit.amount, limit.seconds, limit.cost) if limit else ("", 0, 0, 0)
+    def submit_many(self, submissions: Sequence[Submission], limit: Limit | None = None) -> list[Result]:
+        """Store and queue many commands; what became of each, in order. Each that is accepted is on disk.
+
+        `limit`: each counts as `limit.cost`. A refusal is the error that `submit` would raise, and spoils no other;
+        but where Redis does not answer, nothing more is asked of it.
+        """
+        results: list[Result] = []
+        for start in range(0, len(submissions), CHUNK):
+            results += self._ask(submissions[start : start + CHUNK], limit)
+            if isinstance(results[-1], QueueDown):
+                return results + [QueueDown(job_id=str(left.id)) for left in submissions[len(results) :]]
+        return results
+
+    def _ask(self, submissions: Sequence[Submission], limit: Limit | None) -> list[Result]:
+        cost = limit.cost * len(submissions) if limit else 0
+        window = (limit.name, limit.amount, limit.seconds, cost) if limit else ("", 0, 0, 0)
         arguments = [value for submission in submissions for value in submission.arguments()]
         try:
             reach(Point.SUBMIT_BEGINS)
-            verdict, accepted, count, left, *words = self._script(args=[*self._caps, *window, *arguments])
+            verdict, accepted, count, left, *words = self._call([*self._caps, *window, *arguments])
             reach(Point.SUBMIT_ANSWERED)
         except broker.LOST as lost:
-            raise QueueDown(job_id=str(submissions[0].id)) from lost
+            return [_caused(QueueDown(job_id=str(submission.id)), lost) for submission in submissions]
         except broker.ResponseError as refusal:
-            raise broker.unavailable(refusal) or refusal from refusal
+            unavailable = broker.unavailable(refusal)
+            if unavailable is None:
+                raise
+            return [_caused(unavailable, refusal)] * len(submissions)
         state = LimitState(limit.amount, max(0, limit.amount - count), max(0, left)) if limit else None
         if verdict == b"limited":
-            raise RateLimited(retry_after=max(1, left), headers=limit_headers(state, retry_after=max(1, left)))
+            wait = max(1, left)
+            refused = RateLimited(retry_after=wait, headers=limit_headers(state, retry_after=wait))
+            return [refused] * len(submissions)
         if verdict != b"ok":
-            raise QueueFull(retry_after=5)
-        return [word.decode() for word in words], from_micros(int(accepted)), state
+            return [QueueFull(retry_after=5)] * len(submissions)
+        at = from_micros(int(accepted))
+        return [_result(*told, at, state) for told in zip(submissions, words, strict=True)]
+
+
+def _result(submission: Submission, word: bytes, at: datetime, limit: LimitState | None) -> Result:
+    if word == b"other":
+        return Invalid("This Idempotency-Key was used for another request.", code="idempotency_key_reused")
+    if word == b"full":
+        return QueueFull(retry_after=5)
+    state = State.SCHEDULED if word == b"scheduled" else State.QUEUED
+    return Accepted(submission.id, word != b"same", at, state, limit)
+
+
+def _caused(error: AppError, cause: Exception) -> AppError:
+    error.__cause__ = cause
+    return error
 
 
 def limit_headers(state: LimitState | None, *, retry_after: int | None = None) -> dict[str, str]:

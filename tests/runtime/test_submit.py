@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Any
 
 import pytest
 from redis.exceptions import ResponseError
 
 from jobs.kernel import broker, keys
-from jobs.kernel.errors import QueueDown, QueueFull, RateLimited
-from jobs.kernel.submit import Limit, Submission, keyed_id, new_id
+from jobs.kernel.errors import AppError, QueueDown, QueueFull, RateLimited
+from jobs.kernel.submit import CHUNK, Accepted, Limit, Submission, Submitter, keyed_id, new_id
 from tests.probes import Probe
 from tests.road import Road
 
@@ -109,3 +113,76 @@ def test_the_words_of_refusals_are_those_that_redis_uses(road: Road) -> None:
     with pytest.raises(ResponseError) as refused:
         road.redis.execute_command("HGET", "one argument")
     assert broker.unavailable(refused.value) is None
+
+
+def test_many_are_submitted_in_chunks_and_one_refusal_spoils_no_other(road: Road) -> None:
+    key = keyed_id("s" * 32, road.owner, "k")
+    earlier = submission(road, id=key, fingerprint="f")
+    road.submitter.submit(earlier)
+    new = [submission(road) for _ in range(2 * CHUNK)]
+    twice = submission(road, id=keyed_id("s" * 32, road.owner, "twice"), fingerprint="f")
+    asked = [*new, earlier, replace(earlier, fingerprint="g"), twice, twice, replace(twice, fingerprint="g")]
+    results = road.submitter.submit_many(asked)
+    assert [result.id for result in results if isinstance(result, Accepted) and result.fresh] == [
+        *(each.id for each in new),
+        twice.id,
+    ]
+    told = [result.fresh if isinstance(result, Accepted) else result.code for result in results[len(new) :]]
+    assert told == [False, "idempotency_key_reused", True, False, "idempotency_key_reused"]
+    queued = road.redis.lrange(keys.queue("default"), 0, -1)
+    assert queued == [str(each.id).encode() for each in (earlier, *new, twice)]
+    assert road.redis.zcard(keys.live_jobs(road.owner)) == len(queued)
+
+
+def test_many_fill_a_queue_up_to_its_cap(road: Road) -> None:
+    road = road.with_settings(max_queue_depth=3)
+    results = road.submitter.submit_many([submission(road) for _ in range(5)])
+    assert [isinstance(result, Accepted) for result in results] == [True] * 3 + [False] * 2
+    assert {result.code for result in results if isinstance(result, AppError)} == {"queue_full"}
+    assert road.redis.llen(keys.queue("default")) == 3
+
+
+def test_each_of_many_counts(road: Road) -> None:
+    limit = Limit("LIMITS:test", amount=CHUNK, seconds=60)
+    results = road.submitter.submit_many([submission(road) for _ in range(CHUNK + 1)], limit)
+    assert [isinstance(result, Accepted) for result in results] == [True] * CHUNK + [False]
+    assert isinstance(results[-1], RateLimited)
+
+
+def test_without_redis_each_of_many_is_told_its_own_id(road: Road) -> None:
+    asked = [submission(road) for _ in range(2 * CHUNK)]
+    results = road.with_settings(redis_url="redis://127.0.0.1:1").submitter.submit_many(asked)
+    assert [result.members["job_id"] for result in results if isinstance(result, QueueDown)] == [
+        str(each.id) for each in asked
+    ]
+
+
+def test_all_who_submit_at_once_share_a_connection(road: Road) -> None:
+    road.submitter.submit(submission(road))
+    before = len(road.redis.client_list())
+    asked = [submission(road) for _ in range(300)]
+    with ThreadPoolExecutor(30) as threads:
+        accepted = list(threads.map(road.submitter.submit, asked))
+    assert [each.id for each in accepted] == [each.id for each in asked]
+    assert len(road.redis.client_list()) == before
+    queued = road.redis.lrange(keys.queue("default"), 1, -1)
+    assert sorted(queued) == sorted(str(each.id).encode() for each in asked)
+
+
+def test_a_connection_that_was_closed_and_a_script_that_was_forgotten_are_met_by_nobody(road: Road) -> None:
+    road.submitter.submit(submission(road))
+    for change in (lambda: road.redis.client_kill_filter(_type="normal", skipme=True), road.redis.script_flush):
+        change()
+        assert road.submitter.submit(submission(road)).fresh
+
+
+def test_those_behind_a_redis_that_hangs_are_told_together(road: Road) -> None:
+    redis = broker.connect(road.settings.redis_url)
+    submitter = Submitter(redis, road.settings)
+    submitter.submit(submission(road))
+    road.redis.execute_command("CLIENT", "PAUSE", "3000")
+    began = monotonic()
+    with closing(redis), ThreadPoolExecutor(200) as threads:
+        asked = [threads.submit(submitter.submit, submission(road)) for _ in range(200)]
+        assert {type(each.exception()) for each in asked} == {QueueDown}
+    assert monotonic() - began < 1 * 5

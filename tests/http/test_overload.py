@@ -1,0 +1,169 @@
+"""More than can be served in time: the rest is refused at once, and those who only wait are not counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Event
+from time import monotonic, sleep
+
+import pytest
+import requests
+from flask import Flask
+
+from api.headers import SECURITY
+from api.services import NAME
+from benchmarks.http import load
+from config import Settings
+from deploy.shed import STEADY, InFlight, is_plain
+from tests.conftest import Person
+from tests.http.conftest import ORDER
+from tests.http.serving import Served, answer_on, served
+from tests.processes import until
+
+BODY = b'{"services": ["123"], "total_fee": "1"}'
+HEAD = b"POST /v1/orders HTTP/1.1\r\nHost: x\r\n"
+
+
+@pytest.fixture
+def mine(app: Flask, people: dict[str, Person]) -> dict[str, str]:
+    with app.app_context():
+        token = app.extensions[NAME].tokens.issue(people["user"].id, role="user", session_version=1)
+    return {"Authorization": f"Bearer {token}"}
+
+
+@pytest.fixture
+def small(settings: Settings, tmp_path: Path) -> Iterator[Served]:
+    """A process that serves one write and one read at a time."""
+    with served(settings.model_copy(update={"max_in_flight": 1}), tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+def storm(small: Served, mine: dict[str, str]) -> Iterator[None]:
+    """Twenty clients that ask without a pause, for so long already that there is an overload."""
+    over = Event()
+    request = HEAD + f"Authorization: {mine['Authorization']}\r\nContent-Length: {len(BODY)}\r\n".encode()
+    request += b"Content-Type: application/json\r\n\r\n" + BODY
+
+    def ask() -> None:
+        while not over.is_set():
+            load.closed_loop(small.port, [request], connections=20, seconds=0.5)
+
+    with ThreadPoolExecutor(1) as threads:
+        asking = threads.submit(ask)
+        sleep(2 * STEADY)
+        yield
+        over.set()
+        asking.result()
+
+
+def first_refusal(web: Served, headers: dict[str, str]) -> requests.Response:
+    for _ in range(200):
+        answer = web.post("/v1/orders", json=ORDER, headers=headers)
+        if answer.status_code != 202:
+            return answer
+    raise AssertionError("nothing is refused")
+
+
+@pytest.mark.usefixtures("storm")
+def test_what_is_too_much_is_refused_and_the_rest_is_served(small: Served, mine: dict[str, str], app: Flask) -> None:
+    redis = app.extensions[NAME].redis
+    for asked in (mine, mine | {"X-Request-ID": "my-own"}):
+        answer = first_refusal(small, asked)
+        problem = answer.json()
+        assert (answer.status_code, problem["status"], problem["code"]) == (503, 503, "overloaded")
+        assert answer.headers["Content-Type"] == "application/problem+json"
+        assert answer.headers["Retry-After"] == "1"
+        assert answer.headers["X-Request-ID"] == asked.get("X-Request-ID", problem["request_id"])
+        assert problem["request_id"] == answer.headers["X-Request-ID"]
+        assert dict(answer.headers).items() >= SECURITY.items()
+    before = redis.llen("rq:queue:orders")
+    until(lambda: redis.llen("rq:queue:orders") > before)
+
+
+@pytest.mark.usefixtures("storm")
+def test_in_an_overload_of_writes_reads_and_the_health_check_are_served(small: Served, mine: dict[str, str]) -> None:
+    first_refusal(small, mine)
+    for _ in range(10):
+        assert small.get("/healthz").status_code == 200
+        assert small.get("/v1/orders", headers=mine).status_code == 200
+
+
+def test_those_who_wait_for_a_job_keep_nobody_out(small: Served, mine: dict[str, str]) -> None:
+    waiting = mine | {"Prefer": "wait=3"}
+    with ThreadPoolExecutor(50) as threads:
+        waiters = [threads.submit(small.post, "/v1/orders", json=ORDER, headers=waiting, timeout=30) for _ in range(50)]
+        began = monotonic()
+        while monotonic() - began < 3 * STEADY:
+            assert small.post("/v1/orders", json=ORDER, headers=mine).status_code == 202
+        assert {one.result().status_code for one in waiters} == {202}
+
+
+def test_a_burst_is_no_overload(small: Served, mine: dict[str, str]) -> None:
+    with ThreadPoolExecutor(10) as threads:
+        asked = [threads.submit(small.post, "/v1/orders", json=ORDER, headers=mine) for _ in range(10)]
+        assert {one.result().status_code for one in asked} == {202}
+
+
+def test_without_a_limit_nothing_is_too_much() -> None:
+    flight = InFlight(0)
+    for _ in range(1000):
+        flight.enter()
+    assert not flight.is_too_much()
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        HEAD + b"Content-Length: 2\r\n\r\n{}",
+        HEAD + b"Connection: keep-alive\r\ncontent-length:2 \r\nAccept: */*\r\n\r\n{}",
+        b"GET /v1/orders?limit=3 HTTP/1.1\r\nHost: x\r\n\r\n",
+    ],
+)
+def test_a_plain_request_may_be_refused_unread(request_: bytes) -> None:
+    assert is_plain(request_)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        HEAD + b"Content-Length: 2\r\n\r\n{",
+        HEAD + b"Content-Length: 2\r\n\r\n{}GET / HTTP/1.1\r\n\r\n",
+        HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+        HEAD + b"X: Content-Length: 2\r\n\r\n",
+        HEAD + b"Content-Length : 2\r\n\r\n{}",
+        HEAD + b"Content-Length: 2, 2\r\n\r\n{}",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        HEAD + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}",
+        HEAD + b"X: a\r\n Content-Length: 2\r\n\r\n",
+        HEAD + b"X: a\nContent-Length: 2\r\n\r\n",
+        HEAD + b"Expect: 100-continue\r\n\r\n",
+        HEAD + b"Connection: close\r\n\r\n",
+        HEAD + b"Connection: keep-alive, close\r\n\r\n",
+        HEAD + b"Accept: */*\r\n",
+        b"POST /v1/orders HTTP/1.0\r\nHost: x\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"{}",
+    ],
+)
+def test_where_it_is_in_doubt_where_a_request_ends_it_is_left_to_the_parser(request_: bytes) -> None:
+    assert not is_plain(request_)
+
+
+@pytest.mark.usefixtures("storm")
+def test_a_refused_request_leaves_its_connection_in_step(small: Served, mine: dict[str, str]) -> None:
+    head = HEAD + f"Authorization: {mine['Authorization']}\r\nContent-Type: application/json\r\n".encode()
+    head += f"Content-Length: {len(BODY)}\r\n".encode()
+    statuses: Counter[int] = Counter()
+    with small.connect() as connection:
+        for number in range(100):
+            connection.sendall(head + f"X-Request-ID: in-step-{number}\r\n\r\n".encode())
+            connection.sendall(BODY)
+            answer = answer_on(connection)
+            assert answer.headers["X-Request-ID"] == f"in-step-{number}"
+            statuses[answer.status] += 1
+    assert statuses.keys() <= {202, 503}
+    assert statuses[503]
