@@ -1,7 +1,4 @@
-"""A load generator in one thread: kept-alive connections over one selector, with as little work for each answer as can be.
-
-Measured beside others on the same machine: see docs/performance-http.md.
-"""
+"""A load generator in one thread: kept-alive connections over one selector, with as little work for each answer as can be."""
 
 from __future__ import annotations
 

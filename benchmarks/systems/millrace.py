@@ -9,7 +9,8 @@ from uuid import UUID
 from benchmarks.systems.work import Order, Shape
 from config import Settings
 from jobs.kernel import broker
-from jobs.kernel.submit import CHUNK, Submission, Submitter
+from jobs.kernel.errors import AppError
+from jobs.kernel.submit import Submission, Submitter
 from jobs.orders import PlaceOrder
 
 VERSION = "this checkout"
@@ -41,8 +42,9 @@ def enqueue(order: Order) -> None:
 
 
 def enqueue_many(orders: Sequence[Order]) -> None:
-    for first in range(0, len(orders), CHUNK):
-        _submitter._call([_submission(order) for order in orders[first : first + CHUNK]], None)
+    for result in _submitter.submit_many([_submission(order) for order in orders]):
+        if isinstance(result, AppError):
+            raise result
 
 
 def finished() -> int:
