@@ -41,7 +41,9 @@ class Call:
         or ResponseError."""
         while not self._over:
             self._pipeline.read()
-        if isinstance(self._error, NoScriptError):  # Redis was restarted: it was not run
+        if isinstance(
+            self._error, NoScriptError
+        ):  # Redis was restarted: it was not run, and is so now, out of its turn
             return self._script(args=self._args)
         if self._error is not None:
             raise self._error
