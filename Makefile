@@ -7,7 +7,7 @@ STACK = $(PY) -m local.stack
 SOURCES = requirements.txt requirements-local.txt
 
 .DEFAULT_GOAL := help
-.PHONY: run demo up stop status clean test bench bench-quick bench-full check format lint lock venv dev help
+.PHONY: run demo up stop status clean test storm bench bench-quick bench-full check format lint lock venv dev help
 
 run: .venv/.installed ## start everything, show the demo, stay until Ctrl-C
 	@$(STACK) run
@@ -40,6 +40,9 @@ bench-quick: .venv/.installed ## the same in 3 minutes, roughly
 
 bench-full: .venv/.installed ## the same, and with 1,000,000 jobs pending and 10,000,000 orders stored
 	@$(PY) -m benchmarks full $(ARGS)
+
+storm: .venv/.installed-dev ## break everything and see that the promises hold; ARGS: names of rows, --no-controls; SEED=… runs one again
+	@$(PY) -m tests.storm $(ARGS)
 
 check: lint ## lint, format, types and architecture
 	@$(PY) -m mypy

@@ -73,13 +73,19 @@ class ManyProbes(Command, kind="test.many", policy=Policy("default", retry=QUICK
 
 KINDS = (Probe, ManyProbes)
 
-if __name__ != "__main__":  # tests that want them declare them, by the fixture `probes`
+
+def declare() -> None:
+    """Let this process know these kinds."""
     for kind in KINDS:
-        registry.remove(kind)
-else:
+        registry.add(kind)
+
+
+for kind in KINDS:  # who wants them declares them: the catalogue of kinds is a test of its own
+    registry.remove(kind)
+
+if __name__ == "__main__":
     from workers import __main__ as entry
-    from workers import supervisor
 
     entry.this_python = lambda *arguments: [sys.executable, "-m", "tests.probes", *arguments]
-    assert supervisor
+    declare()
     sys.exit(entry.main())
