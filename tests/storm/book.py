@@ -8,6 +8,7 @@ import secrets
 import threading
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import requests
@@ -73,13 +74,18 @@ class Book:
         with self._lock:
             return [answer for write in self.writes for answer in write.refused]
 
-    def order(self, *, wrong: bool = False) -> Write:
-        """A new order, of a customer of its own; a `wrong` one asks for a service that there is not."""
+    def order(self, *, wrong: bool = False, later: float = 0) -> Write:
+        """A new order, of a customer of its own; a `wrong` one asks for a service that there is not, and one for
+        `later` waits so many seconds."""
+        path = "/v1/orders"
+        if later:
+            due = datetime.now(UTC) + timedelta(seconds=later)
+            path += f"?run_at={due.strftime('%Y-%m-%dT%H:%M:%S.%fZ')}"
         customer = f"customer-{next(self._numbers)}"
         if wrong:
             body = order(customer, services=[UNKNOWN_SERVICE])
-            return self._write("POST", "/v1/orders", body, PLACE, outcome=("rejected", "unknown_service"))
-        return self._write("POST", "/v1/orders", order(customer), PLACE)
+            return self._write("POST", path, body, PLACE, outcome=("rejected", "unknown_service"))
+        return self._write("POST", path, order(customer), PLACE)
 
     def change(self, placed: Write, *, delete: bool) -> Write:
         """The one change of an order that has been placed."""
@@ -136,19 +142,28 @@ class Book:
 
 
 class Writer:
-    """A client that places orders, changes some of those that were placed, and looks at its jobs meanwhile."""
+    """A client that places orders, some for later, changes some of those that were placed, and looks at its jobs
+    meanwhile. `plain`: it only places orders, all for now."""
 
-    def __init__(self, book: Book, chance: random.Random) -> None:
+    def __init__(self, book: Book, chance: random.Random, *, plain: bool = False) -> None:
         self._book = book
+        self._plain = plain
         self._chance = chance
         self._placed: list[Write] = []
         self._sightings = book.observer()
 
     def one(self) -> None:
         """Ask for one write."""
-        write = self._follow_up() or self._book.order(wrong=self._chance.random() < 0.1)
+        if self._plain:
+            self._book.ask(self._book.order())
+            return
+        write = self._follow_up() or self._order()
         if self._book.ask(write) and write.effect == PLACE and write.outcome[0] == "succeeded":
             self._placed.append(write)
+
+    def _order(self) -> Write:
+        later = self._chance.uniform(1, 5) if self._chance.random() < 0.05 else 0
+        return self._book.order(wrong=self._chance.random() < 0.1, later=later)
 
     def _follow_up(self) -> Write | None:
         """A change of an order that was asked for a while ago, if it is there by now."""

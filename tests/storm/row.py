@@ -14,24 +14,21 @@ from tests.storm.book import Book
 from tests.storm.entry import entry
 from tests.system.stack import Stack
 
-FULL, QUICK = 1, 5
-"""What a deadline of the contract is multiplied by."""
+PATIENT = 5
+"""What a deadline of the contract is multiplied by in tests that are no measurement."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One run of a row. `chance`: all that is left to chance. `slack`: FULL, the bars as they are, or QUICK, a small
-    variant with five times the time. `sabotaged`: names in `tests.storm.sabotage`, or nothing."""
+    """One run of a row. `chance`: all that is left to chance. `quick`: the small variant. `slack`: what deadlines are
+    multiplied by. `sabotaged`: names in `tests.storm.sabotage`, or nothing. `redis_options`: over those of the row."""
 
     folder: Path
     chance: random.Random
-    slack: int = FULL
+    quick: bool = False
+    slack: int = 1
     sabotaged: str = ""
     redis_options: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def quick(self) -> bool:
-        return self.slack > FULL
 
     def pick(self, full: int, quick: int) -> int:
         """A size."""

@@ -81,6 +81,14 @@ def no_backpressure() -> None:
 
 
 @sabotage
+def no_shedding() -> None:
+    """A request is served however long it has waited."""
+    from deploy import shed
+
+    _replace(shed.Turns, "late", lambda self: False)
+
+
+@sabotage
 def hidden_retries() -> None:
     """The client of Redis asks again and again by itself, as it does by default."""
     from redis.backoff import ConstantBackoff

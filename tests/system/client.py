@@ -20,7 +20,7 @@ class Client:
     def __init__(self, base_url: str, token: str = "", owner: UUID | None = None) -> None:
         self.base_url = base_url
         self.owner = owner
-        self._token = token
+        self.token = token
         self._local = threading.local()
         self._sessions: list[requests.Session] = []
 
@@ -95,8 +95,8 @@ class Client:
         if not hasattr(self._local, "session"):
             session = self._local.session = requests.Session()
             session.trust_env = False
-            if self._token:
-                session.headers["Authorization"] = f"Bearer {self._token}"
+            if self.token:
+                session.headers["Authorization"] = f"Bearer {self.token}"
             self._sessions.append(session)
         return self._local.session  # type: ignore[no-any-return]
 

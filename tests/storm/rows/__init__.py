@@ -1,5 +1,30 @@
 """Every row, in the order in which they run."""
 
-from tests.storm.rows import fail_points, kill_storm
+from tests.storm.rows import (
+    broker_outage,
+    database_outage,
+    fail_points,
+    full_broker,
+    kill_storm,
+    pause,
+    poison,
+    recovery,
+    restarts,
+    timing_rule,
+)
 
-ROWS = (kill_storm.ROW, fail_points.ROW)
+ROWS = tuple(
+    module.ROW
+    for module in (
+        kill_storm,
+        fail_points,
+        recovery,
+        restarts,
+        broker_outage,
+        database_outage,
+        poison,
+        timing_rule,
+        pause,
+        full_broker,
+    )
+)

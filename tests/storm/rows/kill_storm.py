@@ -27,6 +27,7 @@ def run(trial: Trial) -> Result:
     with ExitStack() as storm:
         stack = storm.enter_context(trial.stack())
         storm.enter_context(stack.slow_commits(COMMIT_SECONDS))
+        storm.enter_context(stack.scheduler())
         supervisor = storm.enter_context(stack.workers(trial.pick(4, 3)))
         book, killer = book_of(stack), Killer(stack, supervisor, trial.chance)
         _write_under_fire(trial, stack, book, killer, writes)
