@@ -89,13 +89,13 @@ def check(stack: Stack, book: Book) -> Verdict:
 def _check_effects(stack: Stack, book: Book, kept: dict[str, Outcome], verdict: Verdict) -> None:
     happened = effects.logged(stack, book.user.owner)
     for write in book.writes:
-        _check_one(write, kept.get(write.job_id), happened.pop((write.effect, write.order_id), 0), verdict)
+        judge(write, kept.get(write.job_id), happened.pop((write.effect, write.order_id), 0), verdict)
     asked = {write.job_id for write in book.writes}
     verdict.unexpected += [f"{name} is {kept[name]}" for name in kept.keys() - asked]
     verdict.unexpected += [f"{op} of {order_id}, {times} times" for (op, order_id), times in happened.items()]
 
 
-def _check_one(write: Write, outcome: Outcome | None, times: int, verdict: Verdict) -> None:
+def judge(write: Write, outcome: Outcome | None, times: int, verdict: Verdict) -> None:
     """A write that was never acknowledged may have happened or not; if it has, it is judged like any other."""
     name = f"{write.method} {write.job_id}"
     if write.acknowledged is not None and write.tries > 1:

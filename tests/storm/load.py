@@ -10,6 +10,7 @@ from uuid import UUID
 
 import orjson
 
+import jobs
 from jobs.kernel import broker, registry
 from jobs.kernel.submit import Submission, Submitter, new_id
 from tests.storm.book import Book, Writer
@@ -33,6 +34,7 @@ class Direct:
     """Puts commands on their queues as the API does, without HTTP: for many at once, and for kinds without a route."""
 
     def __init__(self, servers: Servers, owner: UUID | None) -> None:
+        jobs.load()
         self.redis = broker.connect(servers.settings.redis_url, timeout=5)
         self._submitter = Submitter(self.redis, servers.settings)
         self._owner = owner

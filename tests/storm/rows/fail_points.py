@@ -60,7 +60,7 @@ def cases_of(trial: Trial) -> list[Case]:
     if not trial.quick:
         every = product(Point, (KILL, LOSE, STALL), range(SEEDS))
         return [Case.of((point,), fault, number, trial.chance) for point, fault, number in every]
-    kills = (Point.RESERVE_ANSWERED, Point.RECEIPT_WRITTEN, Point.COMMIT_ANSWERED, Point.SETTLE_ANSWERED)
+    kills = (Point.RESERVE_ANSWERED, Point.COMMIT_ANSWERED)
     some = [(IN_API, LOSE), (IN_WORKER, LOSE), *(((point,), KILL) for point in kills)]
     return [Case.of(points, fault, 0, trial.chance) for points, fault in some]
 

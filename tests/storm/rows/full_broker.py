@@ -45,7 +45,7 @@ def run(trial: Trial) -> Result:
                 lambda: len(book.acknowledged) > taken + while_full + 50, within=BACK_WITHIN * trial.slack
             )
             took = time.monotonic() - began
-        final = checker.until_final(stack, book, 60 * trial.slack) is not None
+        final = checker.until_final(stack, book, trial.pick(60, 20) * trial.slack) is not None
         verdict = checker.check(stack, book)
     statuses = {status for status, _ in book.refused}
     slowest = max(seconds for _, seconds in book.refused)
