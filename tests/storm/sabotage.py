@@ -70,7 +70,7 @@ def no_scope_locks() -> None:
 @sabotage
 def no_suspects() -> None:
     """Nobody counts whose workers died."""
-    _in_lua("if tonumber(expired[at + 1]) > tonumber(known[2]) then suspect(key) end", "")
+    _in_lua("if tonumber(expired[at + 1]) > tonumber(known[2]) then suspect(key, token) end", "")
 
 
 @sabotage
@@ -109,10 +109,11 @@ def slow_to_return() -> None:
     """A worker that missed a server sulks for ten seconds."""
     import time
 
+    from workers.executor import Executor
     from workers.lease_worker import LeaseWorker
     from workers.settle import HandBack
 
-    turn, settle = LeaseWorker._turn, LeaseWorker._settle
+    turn, run = LeaseWorker._turn, Executor.run
 
     def sulking_turn(self: Any) -> None:
         try:
@@ -121,13 +122,14 @@ def slow_to_return() -> None:
             time.sleep(10)
             raise
 
-    def sulking_settle(self: Any, settlements: Any) -> None:
-        settle(self, settlements)
+    def sulking_run(self: Any, works: Any) -> Any:
+        settlements = run(self, works)
         if any(isinstance(settlement.verdict, HandBack) for settlement in settlements):
             time.sleep(10)
+        return settlements
 
     _replace(LeaseWorker, "_turn", sulking_turn)
-    _replace(LeaseWorker, "_settle", sulking_settle)
+    _replace(Executor, "run", sulking_run)
 
 
 def _replace(owner: object, name: str, by: object) -> None:

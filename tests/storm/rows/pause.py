@@ -11,7 +11,7 @@ from jobs.kernel import broker, keys
 from jobs.kernel.failpoints import STALL, Point
 from tests.processes import until
 from tests.storm import checker
-from tests.storm.faults import started_workers
+from tests.storm.faults import holder, started_workers
 from tests.storm.load import written
 from tests.storm.row import Control, Result, Row, Trial, book_of
 from tests.system.stack import Stack, children_of
@@ -70,8 +70,7 @@ def _held(stack: Stack, pid: int) -> list[str]:
     """The jobs leased to the worker of a process."""
     with closing(broker.connect(stack.settings.redis_url, timeout=5)) as redis:
         leased = [member.decode() for member in redis.zrange(keys.leases("orders"), 0, -1)]
-        holders = {job_id: (redis.hget(keys.job(job_id), "worker_name") or b"").decode() for job_id in leased}
-    return [job_id for job_id, holder in holders.items() if f"-{pid}-" in holder]
+        return [job_id for job_id in leased if holder(redis.hget(keys.job(job_id), "token")) == pid]
 
 
 def _first_effect(stack: Stack, since: float) -> float:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from jobs.kernel import keys
 from tests import probes
 from tests.processes import until
+from tests.storm import faults
 from tests.storm.load import Direct
 from tests.storm.row import Control, Result, Row, Trial
 from tests.system.servers import Servers
@@ -44,7 +45,7 @@ class Deaths:
         if victims := sorted(set(filter(None, holders.values()))):
             victim = chance.choice(victims)
             with suppress(ProcessLookupError):
-                os.kill(int(victim.rsplit("-", 2)[1]), signal.SIGKILL)
+                os.kill(victim, signal.SIGKILL)
             self.held |= {job_id: time.time() for job_id, holder in holders.items() if holder == victim}
 
     def seconds(self) -> list[float]:
@@ -53,11 +54,11 @@ class Deaths:
         done = dict(self.servers.rows(asked, list(self.held)))
         return sorted(done[job_id] - killed for job_id, killed in self.held.items() if job_id in done)
 
-    def _holders(self, ids: list[str]) -> dict[str, str]:
+    def _holders(self, ids: list[str]) -> dict[str, int | None]:
         pipe = self.direct.redis.pipeline(transaction=False)
         for job_id in ids:
-            pipe.hget(keys.job(job_id), "worker_name")
-        return {job_id: (name or b"").decode() for job_id, name in zip(ids, pipe.execute(), strict=True)}
+            pipe.hget(keys.job(job_id), "token")
+        return {job_id: faults.holder(token) for job_id, token in zip(ids, pipe.execute(), strict=True)}
 
 
 def run(trial: Trial) -> Result:
