@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -20,6 +21,7 @@ from tests.storm.rows import ROWS
 
 def main() -> int:
     asked = _parser().parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     seed = int(os.environ.get("SEED") or random.randrange(2**32))
     print(f"SEED={seed}", flush=True)
     began, good = time.monotonic(), True
