@@ -6,6 +6,7 @@ to be there; otherwise the process does not start, and the control that wanted i
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,16 +77,13 @@ def no_suspects() -> None:
 @sabotage
 def no_backpressure() -> None:
     """Writes are taken however full the queue is."""
-    _in_lua("if memory_full() then", "if false then")
-    _in_lua(">= max_depth then", ">= 1e12 then")
+    os.environ |= {"MAX_QUEUE_DEPTH": "1000000000", "MAX_MEMORY_PERCENT": "99"}
 
 
 @sabotage
 def no_shedding() -> None:
-    """A request is served however long it has waited."""
-    from deploy import shed
-
-    _replace(shed.Turns, "late", lambda self: False)
+    """A process of the API serves everybody who comes."""
+    os.environ["MAX_IN_FLIGHT"] = "0"
 
 
 @sabotage
