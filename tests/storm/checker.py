@@ -6,8 +6,10 @@ It classifies as checkers of queues do: lost, duplicated, unexpected, wrong stat
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
 
+from jobs.kernel import broker, keys
 from tests.storm import effects
 from tests.storm.book import Book, Outcome, Write
 from tests.system.client import Job
@@ -15,6 +17,7 @@ from tests.system.stack import Stack
 from tests.system.threads import by_threads
 
 LOOKED_AT_ONE_BY_ONE = 300
+TOLD_WITHIN_LEASES = 3
 
 
 @dataclass
@@ -25,7 +28,7 @@ class Verdict:
     than once. `unexpected`: an effect or an outcome that nobody asked for, or of a write that was refused by a rule.
     `wrong_status`: another outcome than it had to come to, or one that the API tells otherwise than PostgreSQL, also
     when Redis has lost everything. `illegal`: a status that may not follow what was seen before, or an answer that
-    no write or read may get. `recovered`: acknowledged only after the client had asked again.
+    no write or read may get. `unsettled`: what Redis still has of jobs that are final. `recovered`: acknowledged only after the client had asked again.
     """
 
     acknowledged: int = 0
@@ -34,6 +37,7 @@ class Verdict:
     unexpected: list[str] = field(default_factory=list)
     wrong_status: list[str] = field(default_factory=list)
     illegal: list[str] = field(default_factory=list)
+    unsettled: list[str] = field(default_factory=list)
     recovered: list[str] = field(default_factory=list)
 
     @property
@@ -43,7 +47,7 @@ class Verdict:
 
     @property
     def classes(self) -> dict[str, list[str]]:
-        names = ("lost", "duplicated", "unexpected", "wrong_status", "illegal")
+        names = ("lost", "duplicated", "unexpected", "wrong_status", "illegal", "unsettled")
         return {name: getattr(self, name) for name in names}
 
     @property
@@ -76,6 +80,7 @@ def check(stack: Stack, book: Book) -> Verdict:
     kept = outcomes(stack, book)
     verdict = Verdict(len(book.acknowledged))
     _check_effects(stack, book, kept, verdict)
+    verdict.unsettled = _unsettled(stack, book)
     verdict.illegal += [wrong for sightings in book.sightings for wrong in sightings.wrong] + book.wrong_answers
     before = _told(stack, book, kept, verdict, "")
     stack.lose_redis_data()
@@ -84,6 +89,21 @@ def check(stack: Stack, book: Book) -> Verdict:
         f"{name} is told otherwise once Redis is empty" for name in before if before[name] != after[name]
     ]
     return verdict
+
+
+def _unsettled(stack: Stack, book: Book) -> list[str]:
+    """Queues, leases and indexes that hold jobs, though all are final; after the time it takes to tell an outcome
+    once more, where the worker died that should have."""
+    owner = str(book.user.owner)
+    sets = [keys.leases("orders"), keys.started("orders"), keys.live_jobs(owner), keys.SCHEDULED]
+    deadline = time.monotonic() + TOLD_WITHIN_LEASES * stack.settings.lease_seconds
+    while True:
+        with closing(broker.connect(stack.settings.redis_url, timeout=5)) as redis:
+            left = {keys.queue("orders"): redis.llen(keys.queue("orders"))} | {key: redis.zcard(key) for key in sets}
+        found = [f"{count} in {key}" for key, count in left.items() if count]
+        if not found or time.monotonic() > deadline:
+            return found
+        time.sleep(0.1)
 
 
 def _check_effects(stack: Stack, book: Book, kept: dict[str, Outcome], verdict: Verdict) -> None:

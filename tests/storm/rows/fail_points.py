@@ -96,7 +96,7 @@ def _one(stack: Stack, case: Case, chance: random.Random) -> tuple[list[str], in
         wrong = [f"{point} was never reached" for point, latch in latches.items() if not latch.exists()]
         if checker.until_final(stack, book, FINAL_WITHIN) is None:
             wrong.append("not all final in time")
-    verdict = checker.check(stack, book)
+        verdict = checker.check(stack, book)
     return wrong + verdict.wrong, verdict.acknowledged
 
 
