@@ -18,6 +18,8 @@ from pathlib import Path
 from tests.storm.row import Control, Result, Row, Trial
 from tests.storm.rows import ROWS
 
+NAMES = [row.name for row in ROWS]
+
 
 def main() -> int:
     asked = _parser().parse_args()
@@ -69,9 +71,15 @@ def tried(row: Row, seed: int, quick: bool, control: Control | None = None) -> t
     return result, time.monotonic() - began
 
 
+def _name(text: str) -> str:
+    if text not in NAMES:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(NAMES)}")
+    return text
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.storm", description=__doc__)
-    parser.add_argument("rows", nargs="*", help=f"of {', '.join(row.name for row in ROWS)}; by default all")
+    parser.add_argument("rows", nargs="*", type=_name, help=f"of {', '.join(NAMES)}; by default all")
     parser.add_argument("--quick", action="store_true", help="the small variants")
     parser.add_argument("--no-controls", action="store_true")
     parser.add_argument("--controls-only", action="store_true")
