@@ -6,10 +6,12 @@ from tests.storm.rows import (
     fail_points,
     full_broker,
     kill_storm,
+    overload,
     pause,
     poison,
     recovery,
     restarts,
+    soak,
     timing_rule,
 )
 
@@ -24,7 +26,11 @@ ROWS = tuple(
         database_outage,
         poison,
         timing_rule,
+        overload,
         pause,
         full_broker,
     )
 )
+
+ON_REQUEST = (soak.ROW,)
+"""Those that run only when they are named."""
