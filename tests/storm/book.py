@@ -20,6 +20,10 @@ from tests.system.sightings import Sightings
 PLACE, AMEND, DELETE = "INSERT", "UPDATE", "DELETE"
 """What a write does to the table of orders, in SQL's words, which are the effect log's too."""
 
+ACCEPTED, LOST = 202, 0
+AGAIN = (LOST, 429, 503)
+"""Answers, and the want of one, after which a client asks again."""
+
 UNKNOWN_SERVICE = "000"
 Outcome = tuple[str, str | None]
 
@@ -52,13 +56,15 @@ class Write:
 
 
 class Book:
-    """Of one user's writes. `sightings`: what the writers themselves have seen, one observer each."""
+    """Of one user's writes. `over`: how many have been acknowledged or given up. `sightings`: what the writers
+    themselves have seen, one observer each."""
 
     def __init__(self, user: Client, secret: str) -> None:
         """`secret`: the service's, from which job ids are derived."""
         self.user = user
         self._secret = secret
         self.writes: list[Write] = []
+        self.over = 0
         self.wrong_answers: list[str] = []
         self.sightings: list[Sightings] = []
         self._numbers = itertools.count()
@@ -102,14 +108,17 @@ class Book:
         with self._lock:
             self.writes.append(write)
         deadline = time.monotonic() + patience
-        while time.monotonic() < deadline:
-            if self.ask_once(write, timeout):
-                return True
-            time.sleep(pause)
-        return False
+        status = LOST
+        while status in AGAIN and time.monotonic() < deadline:
+            if write.tries:
+                time.sleep(pause)
+            status = self._ask_once(write, timeout)
+        with self._lock:
+            self.over += 1
+        return status == ACCEPTED
 
-    def ask_once(self, write: Write, timeout: float = 10) -> bool:
-        """One request; whether it was acknowledged."""
+    def _ask_once(self, write: Write, timeout: float) -> int:
+        """One request; the status of its answer, or LOST."""
         write.tries += 1
         began = time.monotonic()
         try:
@@ -117,17 +126,17 @@ class Book:
                 write.method, write.path, json=write.body, headers={"Idempotency-Key": write.key}, timeout=timeout
             )
         except requests.RequestException:
-            write.refused.append((0, time.monotonic() - began))
-            return False
-        if answer.status_code == 202:
+            write.refused.append((LOST, time.monotonic() - began))
+            return LOST
+        if answer.status_code == ACCEPTED:
             if answer.json()["id"] != write.job_id:
                 self.wrong_answers.append(f"{write.job_id} was acknowledged as {answer.json()['id']}")
             write.acknowledged = time.monotonic()
-            return True
+            return ACCEPTED
         write.refused.append((answer.status_code, time.monotonic() - began))
-        if answer.status_code not in (429, 503):
+        if answer.status_code not in AGAIN:
             self.wrong_answers.append(f"{write.method} {write.path}: {answer.status_code} {answer.text[:200]}")
-        return False
+        return answer.status_code
 
     def observer(self) -> Sightings:
         """Somebody new who looks."""

@@ -42,6 +42,7 @@ def run(trial: Trial) -> Result:
         verdict.wrong,
     )
     result.want(took is not None, final)
+    result.want(verdict.acknowledged >= writes, f"not acknowledged: {len(book.writes) - verdict.acknowledged} writes")
     result.want(bool(again), "no worker was killed with a job in hand, so nothing is shown")
     return result
 
@@ -60,14 +61,14 @@ def _write_under_fire(trial: Trial, stack: Stack, book: Book, killer: Killer, wr
             )
         fire.enter_context(again_and_again(killer.kill_worker, trial.pick(500, 1000) / 1000))
         fire.enter_context(again_and_again(killer.kill_api, 5))
-        until(lambda: len(book.acknowledged) >= 0.3 * writes, 300)
+        until(lambda: book.over >= 0.3 * writes, 300)
         stack.redis.kill()
         stack.redis.start()
-        until(lambda: len(book.acknowledged) >= 0.6 * writes, 300)
+        until(lambda: book.over >= 0.6 * writes, 300)
         stack.postgres.stop("immediate")
         stack.postgres.start()
         killer.last = time.monotonic()
-        until(lambda: len(book.acknowledged) >= writes, 300)
+        until(lambda: book.over >= writes, 300)
 
 
 def look(book: Book, sightings: Sightings, chance: random.Random) -> None:
