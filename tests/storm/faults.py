@@ -47,14 +47,14 @@ class Killer:
 def started_workers(stack: Stack) -> set[int]:
     """The process ids of every worker that ever said it had started: its name is host-pid-random."""
     names = [line["worker"] for line in stack.lines("workers") if line["event"] == "worker_started"]
-    return {_process(name) for name in names}
+    return {process_of(name) for name in names}
 
 
 def holder(token: bytes | None) -> int | None:
     """The process whose worker holds the lease of this token, which begins with the worker's name."""
-    return _process(token.decode().partition(":")[0]) if token else None
+    return process_of(token.decode().partition(":")[0]) if token else None
 
 
-def _process(worker: str) -> int:
+def process_of(worker: str) -> int:
     """A worker's name is host-process-random."""
     return int(worker.rsplit("-", 2)[1])

@@ -48,3 +48,37 @@ def run(trial: Trial) -> Result:
     result.want(bool(refused), "no 503 at the cap")
     result.want(set(refused) <= {503}, f"writes were answered {set(refused)}")
     result.want(cap / 2 <= deepest <= cap + IN_HAND, f"the queue was {deepest} deep, the cap is {cap}")
+    result.want(drained >= 2 * arrival, f"drained at {drained:.0f}/s only, arrival {arrival:.0f}/s")
+    result.want(final, "not all final in time")
+    return result
+
+
+def _while_away(stack: Stack, book: Book, seconds: float) -> tuple[float, int]:
+    """Writes taken a second until the first was refused, and the greatest depth of the queue."""
+    began, count = time.monotonic(), len(book.acknowledged)
+    deepest, arrival = 0, 0.0
+    while (gone := time.monotonic() - began) < seconds:
+        deepest = max(deepest, stack.in_redis(lambda redis: redis.llen(keys.queue("orders"))))
+        if not arrival and book.refused:
+            arrival = (len(book.acknowledged) - count) / gone
+        time.sleep(0.1)
+    return arrival or (len(book.acknowledged) - count) / seconds, deepest
+
+
+def _drained(stack: Stack, job_ids: list[str], since: float) -> tuple[float, float]:
+    """Of those that waited while it was away: when the first took effect, in seconds from a time on the wall clock,
+    and how many did a second from then on, while writes kept coming."""
+    asked = """
+        SELECT count(*), extract(epoch FROM min(at))::float8, extract(epoch FROM max(at))::float8
+        FROM effect_log WHERE order_id = ANY(%s::uuid[]) AND at > to_timestamp(%s)
+    """
+    ((count, first, last),) = stack.rows(asked, job_ids, since)
+    return (first - since, count / max(last - first, 0.05)) if count else (0.0, 0.0)
+
+
+ROW = Row(
+    "database outage",
+    "202 up to the cap, then 503; then drained at ≥ 2 x arrival",
+    run,
+    (Control("no 503 at the cap", "no_backpressure"),),
+)
