@@ -2,12 +2,13 @@
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
+MINUTES ?= 30
 PY = .venv/bin/python
 STACK = $(PY) -m local.stack
 SOURCES = requirements.txt requirements-local.txt
 
 .DEFAULT_GOAL := help
-.PHONY: run demo up stop status clean test bench bench-quick bench-full check format lint lock venv dev help
+.PHONY: run demo up stop status clean test storm soak bench bench-quick bench-full check format lint lock venv dev help
 
 run: .venv/.installed ## start everything, show the demo, stay until Ctrl-C
 	@$(STACK) run
@@ -40,6 +41,12 @@ bench-quick: .venv/.installed ## the same in 3 minutes, roughly
 
 bench-full: .venv/.installed ## the same, and with 1,000,000 jobs pending and 10,000,000 orders stored
 	@$(PY) -m benchmarks full $(ARGS)
+
+storm: .venv/.installed-dev ## break everything and see that the promises hold; ARGS: names of rows, --no-controls; SEED=… runs one again
+	@$(PY) -m tests.storm $(ARGS)
+
+soak: .venv/.installed-dev ## half load for MINUTES (30): nothing may grow that has no reason to
+	@MINUTES=$(MINUTES) $(PY) -m tests.storm soak
 
 check: lint ## lint, format, types and architecture
 	@$(PY) -m mypy

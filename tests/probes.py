@@ -10,7 +10,8 @@ import ctypes
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -33,6 +34,7 @@ class Probe(Command, kind="test.probe", policy=Policy("default", retry=QUICK, ti
     """Leave an effect, then do as asked: it may raise, wait, or kill its process."""
 
     do: str = "nothing"
+    seconds: float = 1
 
     def handle(self, ctx: Context, job: Job[Any]) -> Any:
         ctx.session.execute(LOG, {"id": job.id, "attempt": job.attempt})
@@ -54,7 +56,9 @@ class Probe(Command, kind="test.probe", policy=Policy("default", retry=QUICK, ti
             case "hang":
                 time.sleep(60)
             case "sleep":
-                time.sleep(1)
+                time.sleep(self.seconds)
+            case "sleep once" if job.attempt == 1:
+                time.sleep(self.seconds)
         return {"did": self.do}
 
 
@@ -73,13 +77,30 @@ class ManyProbes(Command, kind="test.many", policy=Policy("default", retry=QUICK
 
 KINDS = (Probe, ManyProbes)
 
-if __name__ != "__main__":  # tests that want them declare them, by the fixture `probes`
+
+def declare() -> None:
+    """Let this process know these kinds."""
     for kind in KINDS:
-        registry.remove(kind)
-else:
+        registry.add(kind)
+
+
+@contextmanager
+def declared() -> Iterator[None]:
+    """Know them for the length of a block."""
+    declare()
+    try:
+        yield
+    finally:
+        for kind in KINDS:
+            registry.remove(kind)
+
+
+for kind in KINDS:  # who wants them declares them: the catalogue of kinds is a test of its own
+    registry.remove(kind)
+
+if __name__ == "__main__":
     from workers import __main__ as entry
-    from workers import supervisor
 
     entry.this_python = lambda *arguments: [sys.executable, "-m", "tests.probes", *arguments]
-    assert supervisor
+    declare()
     sys.exit(entry.main())

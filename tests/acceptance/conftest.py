@@ -9,13 +9,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.acceptance.client import Client
 from tests.acceptance.stack import Stack
+from tests.system.client import Client
 
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with Stack.started(tmp_path_factory.mktemp("acceptance")) as started:
+    with Stack.started(tmp_path_factory.mktemp("acceptance"), lease_seconds=3) as started:
         yield started
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import requests
 
-from tests.acceptance.client import Client
-from tests.acceptance.stack import again_and_again
 from tests.processes import until
+from tests.system.client import Client
+from tests.system.threads import again_and_again
 
 ANSWERS_WITHIN = 1 * 5
 EFFECT_WITHIN = 5 * 5

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from itertools import count
 
-from tests.acceptance.client import FINAL, Client, Sightings, at_once, by_threads
-from tests.acceptance.stack import Stack, again_and_again
+from tests.acceptance.stack import Stack
+from tests.system.client import FINAL, Client
+from tests.system.sightings import Sightings
+from tests.system.threads import again_and_again, at_once, by_threads
 
 BACKLOG = 300
 READERS = 3

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import requests
 
-from tests.acceptance.client import Client, at_once, order
 from tests.acceptance.stack import Stack
+from tests.system.client import Client, order
+from tests.system.threads import at_once
 
 KEY = {"Idempotency-Key": "the-one-and-only"}
 REPLAYED = "Idempotency-Replayed"

@@ -7,10 +7,10 @@ from contextlib import closing
 
 import psycopg2
 
-from tests.acceptance.client import Client
 from tests.acceptance.stack import LOGS, Stack
 from tests.acceptance.test_logs import lines_of
 from tests.processes import until
+from tests.system.client import Client
 
 
 def test_a_write_that_raises_is_logged_under_its_request_id(stack: Stack, user: Client) -> None:

@@ -11,9 +11,9 @@ import psycopg2
 import requests
 from redis import Redis
 
-from tests.acceptance.client import Client, order
 from tests.acceptance.stack import LOGS, Stack
 from tests.processes import until
+from tests.system.client import Client, order
 
 Lines = list[Mapping[str, Any]]
 

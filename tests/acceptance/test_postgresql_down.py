@@ -6,10 +6,12 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 
-from tests.acceptance.client import Client, Sightings, by_threads, order
 from tests.acceptance.load import ANSWERS_WITHIN, CHANGE, EFFECT_WITHIN, Load, assert_unavailable
 from tests.acceptance.stack import API_PROCESSES, LAST, Stack
 from tests.processes import until
+from tests.system.client import Client, order
+from tests.system.sightings import Sightings
+from tests.system.threads import by_threads
 
 
 def test_postgresql_stopped_under_load_delays_writes_and_loses_nothing(stack: Stack, user: Client) -> None:

@@ -6,10 +6,11 @@ import time
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
-from tests.acceptance.client import Client, by_threads, order
 from tests.acceptance.load import ANSWERS_WITHIN, CHANGE, EFFECT_WITHIN, Load, assert_unavailable
 from tests.acceptance.stack import Stack
 from tests.processes import until
+from tests.system.client import Client, order
+from tests.system.threads import by_threads
 
 
 def test_acknowledged_means_on_disk(stack: Stack) -> None:

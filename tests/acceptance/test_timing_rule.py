@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.client import FINAL, Client, Job, Sightings, at_once
 from tests.acceptance.stack import Stack
+from tests.system.client import FINAL, Client, Job
+from tests.system.sightings import Sightings
+from tests.system.threads import at_once
 
 WINDOW = timedelta(seconds=2)
 TICK = timedelta(microseconds=1)

@@ -7,9 +7,10 @@ import time
 
 import requests
 
-from tests.acceptance.client import Client, at_once, by_threads, order
 from tests.acceptance.stack import Stack
 from tests.processes import until
+from tests.system.client import Client, order
+from tests.system.threads import at_once, by_threads
 
 PLAIN_WITHIN = 5
 WAITERS = 200

@@ -5,17 +5,13 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 import requests
 
 FINAL = frozenset({"succeeded", "rejected", "failed", "canceled"})
 Job = dict[str, Any]
-T = TypeVar("T")
-S = TypeVar("S")
 
 
 class Client:
@@ -24,7 +20,7 @@ class Client:
     def __init__(self, base_url: str, token: str = "", owner: UUID | None = None) -> None:
         self.base_url = base_url
         self.owner = owner
-        self._token = token
+        self.token = token
         self._local = threading.local()
         self._sessions: list[requests.Session] = []
 
@@ -99,65 +95,12 @@ class Client:
         if not hasattr(self._local, "session"):
             session = self._local.session = requests.Session()
             session.trust_env = False
-            if self._token:
-                session.headers["Authorization"] = f"Bearer {self._token}"
+            if self.token:
+                session.headers["Authorization"] = f"Bearer {self.token}"
             self._sessions.append(session)
         return self._local.session  # type: ignore[no-any-return]
-
-
-class Sightings:
-    """What one observer has seen of jobs, one look after the other; `wrong` says what may not have been seen."""
-
-    def __init__(self) -> None:
-        self.looks = 0
-        self.statuses: dict[str, list[str]] = {}
-        self.wrong: list[str] = []
-        self._last: dict[str, Job] = {}
-
-    def see(self, job: Job) -> None:
-        """Note what a job looks like now, and judge it by how it looked before."""
-        self.looks += 1
-        before = self._last.get(job["id"], job)
-        status, path = job["status"], self.statuses.setdefault(job["id"], [])
-        if before["status"] in FINAL and _outcome(before) != _outcome(job):
-            self.wrong.append(f"{job['id']} was final, and changed: {_outcome(before)} became {_outcome(job)}")
-        if (status in FINAL) is not (job["finished_at"] is not None):
-            self.wrong.append(f"{job['id']} is {status}, finished at {job['finished_at']}")
-        if status == "canceled" or (status == "scheduled" and not job["run_at"]):
-            self.wrong.append(f"{job['id']} is {status}, which nobody asked for")
-        if any(before[name] != job[name] for name in ("kind", "submitted_at", "links")):
-            self.wrong.append(f"{job['id']} is another job now: {before} became {job}")
-        if path[-1:] != [status]:
-            path.append(status)
-        self._last[job["id"]] = job
-
-
-def _outcome(job: Job) -> tuple[Any, ...]:
-    return job["status"], job["finished_at"], job["attempts"], job["error"]
 
 
 def order(customer: str, **more: Any) -> dict[str, Any]:
     """An order that is valid."""
     return {"services": ["123", "456"], "total_fee": "100.00", "customer_id": customer} | more
-
-
-def at_once(work: Callable[[int], T], count: int) -> list[T]:
-    """Do something `count` times, all at the same moment, by a thread each."""
-    barrier = threading.Barrier(count)
-
-    def one(number: int) -> T:
-        barrier.wait(30)
-        return work(number)
-
-    return by_threads(count, one, range(count))
-
-
-def by_threads(threads: int, work: Callable[[S], T], items: Iterable[S]) -> list[T]:
-    """Results in order of the items; the first error that a thread raised is raised."""
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(work, items))
-
-
-def parts(items: Sequence[T], count: int) -> Iterator[Sequence[T]]:
-    """The items in `count` parts."""
-    return (items[start::count] for start in range(count))

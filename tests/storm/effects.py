@@ -1,0 +1,37 @@
+"""The effect log: every row of `orders` that a committed transaction has touched, without any unique constraint, so
+that no constraint can hide an effect that happened twice."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from tests.system.servers import Servers
+
+SCHEMA = """
+CREATE TABLE effect_log (op text, order_id uuid, owner_id uuid, at timestamptz DEFAULT clock_timestamp());
+CREATE FUNCTION log_effect() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE touched orders := CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
+BEGIN
+  INSERT INTO effect_log (op, order_id, owner_id) VALUES (TG_OP, touched.id, touched.owner_id);
+  RETURN NULL;
+END $$;
+CREATE TRIGGER log_effect AFTER INSERT OR UPDATE OR DELETE ON orders FOR EACH ROW EXECUTE FUNCTION log_effect()
+"""
+
+
+def install(servers: Servers) -> None:
+    """Log from now on."""
+    servers.rows(SCHEMA)
+
+
+def logged(servers: Servers, owner: object) -> Counter[tuple[str, str]]:
+    """How often each effect on somebody's orders happened: (INSERT, UPDATE or DELETE; order id)."""
+    asked = "SELECT op, order_id::text, count(*) FROM effect_log WHERE owner_id = %s GROUP BY 1, 2"
+    found = servers.rows(asked, str(owner))
+    return Counter({(op, name): times for op, name, times in found})
+
+
+def count(servers: Servers) -> int:
+    """How many effects there have been."""
+    ((number,),) = servers.rows("SELECT count(*) FROM effect_log")
+    return int(number)

@@ -1,0 +1,177 @@
+"""The whole system as it runs in production, on servers of its own that a test may kill."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from subprocess import Popen
+from typing import Any, Self
+from uuid import UUID
+
+import psutil
+import requests
+from argon2 import PasswordHasher
+
+from local.processes import free_port
+from tests.processes import children, python, running, until
+from tests.system.client import Client
+from tests.system.servers import Servers
+
+API_PROCESSES = 3
+LAST = {"Connection": "close"}
+"""So that the next request is taken by whichever process comes."""
+
+LOGS = ("api", "workers", "scheduler")
+QUICK_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+ADD_PERSON = "INSERT INTO users (email, name, password_hash, role) VALUES (%s, %s, %s, %s) RETURNING id::text"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How its processes are entered. `app`: what gunicorn serves. `workers`: the module of a worker. `told`: more of
+    their environment."""
+
+    app: str = "api.app:create_app()"
+    workers: str = "workers"
+    told: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Stack(Servers):
+    """The API runs from `started` on; workers and schedulers as long as a test wants them.
+
+    `secrets`: what must never be found in a log or in Redis.
+    """
+
+    entry: Entry = Entry()
+    api_processes: int = API_PROCESSES
+    port: int = field(default_factory=free_port)
+    secrets: list[str] = field(default_factory=list)
+    _clients: list[Client] = field(default_factory=list)
+    _api: ExitStack = field(default_factory=ExitStack)
+    _serving: list[Popen[bytes]] = field(default_factory=list)
+
+    @classmethod
+    @contextmanager
+    def started(
+        cls,
+        folder: Path,
+        redis_options: Mapping[str, str] | None = None,
+        entry: Entry = Entry(),
+        api_processes: int = API_PROCESSES,
+        **more: Any,
+    ) -> Iterator[Self]:
+        """A stack with an empty, migrated database; all of it is gone afterwards. `more`: settings."""
+        with Servers.started(folder, redis_options, **more) as servers, ExitStack() as stack:
+            made = cls(folder, servers.postgres, servers.redis, servers.settings, entry, api_processes)
+            made.secrets.extend([made.settings.secret_key, made.settings.jwt_secret_key])
+            for name in LOGS:
+                made.log(name).touch()
+            stack.callback(made.close)
+            made.start_api()
+            yield made
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start_api(self, **told: str) -> None:
+        """Serve, as the Procfile does; returns when it answers. `told`: more of its environment."""
+        command = python("-m", "gunicorn", "--config", "deploy/gunicorn.py", "--bind", f"127.0.0.1:{self.port}")
+        more = {"WEB_CONCURRENCY": str(self.api_processes), **self.entry.told, **told}
+        serving = running([*command, self.entry.app], self.settings, self.log("api"), **more)
+        self._serving.append(self._api.enter_context(serving))
+        until(self._answers)
+
+    def stop_api(self, others: Sequence[Popen[bytes]] = ()) -> list[int]:
+        """Ask the API and other processes to stop, all at once; their exit statuses, the API's first."""
+        everyone = [self._serving.pop(), *others]
+        for process in everyone:
+            process.terminate()
+        statuses = [process.wait(60) for process in everyone]
+        self._api.close()
+        return statuses
+
+    def serving(self) -> list[psutil.Process]:
+        """The processes of the API that answer requests now."""
+        return children_of(self._serving[-1])
+
+    @contextmanager
+    def workers(
+        self, processes: int = 2, batch: int = 50, told: Mapping[str, str] | None = None, **settings: Any
+    ) -> Iterator[Popen[bytes]]:
+        """A supervisor, whose workers have all started. `told`: more of their environment. `settings`: changes to
+        those of the stack."""
+        log = self.log("workers")
+        before = log.read_text().count("worker_started")
+        command = python("-m", self.entry.workers, "--processes", str(processes), "--batch", str(batch))
+        more = {**self.entry.told, **(told or {})}
+        with running(command, self.settings.model_copy(update=settings), log, **more) as process:
+            until(lambda: log.read_text().count("worker_started") >= before + processes)
+            yield process
+
+    @contextmanager
+    def scheduler(self) -> Iterator[Popen[bytes]]:
+        """What promotes jobs that are due; it has started."""
+        log = self.log("scheduler")
+        before = log.read_text().count("scheduler_started") if log.exists() else 0
+        with running(python("-m", "workers.scheduler"), self.settings, log) as process:
+            until(lambda: log.read_text().count("scheduler_started") > before)
+            yield process
+
+    def person(self, role: str = "user") -> Client:
+        """Somebody new, who has signed in."""
+        name, password = secrets.token_hex(6), f"Canary-{secrets.token_hex(8)}"
+        values = [f"{name}@example.com", name, QUICK_HASHER.hash(password), role]
+        ((user_id,),) = self.rows(ADD_PERSON, *values)
+        credentials = {"email": values[0], "password": password}
+        answer = requests.post(f"{self.base_url}/v1/auth/login", json=credentials, timeout=10)
+        assert answer.status_code == 200, answer.text
+        token = answer.json()["access_token"]
+        self.secrets.extend([password, token])
+        self._clients.append(Client(self.base_url, token, UUID(user_id)))
+        return self._clients[-1]
+
+    def start_postgres(self, reader: Client) -> None:
+        """Start it where it is down, and wait until every process of the API reads from it: each asks by the
+        connections it had before, which are dead, and answers 503 once for that."""
+        if self.postgres.pid is None:
+            self.postgres.start()
+        tries = range(10 * self.api_processes)
+        until(lambda: all(reader.get("/v1/orders", headers=LAST).status_code == 200 for _ in tries))
+
+    def log(self, name: str) -> Path:
+        """Where one of LOGS is kept."""
+        return self.folder / f"{name}.log"
+
+    def lines(self, name: str) -> list[Mapping[str, Any]]:
+        """What one of LOGS holds of JSON."""
+        return [json.loads(line) for line in self.log(name).read_text().splitlines() if line.startswith("{")]
+
+    def close(self) -> None:
+        """End the API, and all connections to it."""
+        for client in self._clients:
+            client.close()
+        self._api.close()
+
+    def _answers(self) -> bool:
+        try:
+            return requests.get(f"{self.base_url}/healthz", timeout=2).status_code == 200
+        except (requests.ConnectionError, requests.Timeout):
+            return False
+
+
+def children_of(supervisor: Popen[bytes]) -> list[psutil.Process]:
+    """The processes of a supervisor that run now."""
+    found = []
+    for child in children(supervisor.pid):
+        try:
+            if child.status() != psutil.STATUS_ZOMBIE:
+                found.append(child)
+        except psutil.NoSuchProcess:
+            continue
+    return found
