@@ -50,7 +50,9 @@ class Settings(BaseSettings):
 
     cache_ttl_seconds: int = Field(60, ge=0, description="how long reads stay cached")
     lease_seconds: int = Field(6, ge=2, le=600, description="a worker's claim on a job, renewed while it works")
-    batch_size: int = Field(500, ge=1, le=1000, description="the most commands in one transaction; a worker finds its own pace below it")
+    batch_size: int = Field(
+        500, ge=1, le=1000, description="the most commands in one transaction; a worker finds its own pace below it"
+    )
     max_queue_depth: int = Field(1_000_000, ge=1, description="above it a queue takes no more writes (503)")
     max_memory_percent: int = Field(80, ge=1, le=99, description="of Redis's maxmemory; above it no more writes (503)")
     receipt_retention_days: int = Field(90, ge=1, description="how long outcomes stay in PostgreSQL")
