@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from math import inf
 
@@ -34,7 +34,7 @@ class Heart:
         self._every = min(1.0, lease_seconds / 4)
         self._renew_every = lease_seconds / 3
         self._lock = threading.Lock()
-        self._held: dict[str, Delivery] = {}
+        self._held: list[Delivery] = []
         self._deadline = inf
         self._renewed = self._registered = self._abstain_until = 0.0
         self._stopped = threading.Event()
@@ -57,18 +57,18 @@ class Heart:
 
     def held(self) -> list[Delivery]:
         with self._lock:
-            return list(self._held.values())
+            return list(self._held)
 
-    def hold(self, deliveries: Iterable[Delivery]) -> None:
-        """Keep leases alive until they are let go of."""
+    @contextmanager
+    def holding(self, deliveries: Sequence[Delivery]) -> Iterator[None]:
+        """Keep leases alive for the length of the block, however it ends."""
         with self._lock:
-            self._held.update((delivery.id, delivery) for delivery in deliveries)
-
-    def let_go(self, deliveries: Iterable[Delivery]) -> None:
-        """Keep leases alive no more."""
-        with self._lock:
-            for delivery in deliveries:
-                self._held.pop(delivery.id, None)
+            self._held = list(deliveries)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._held = []
 
     @contextmanager
     def beating_for(self, works: Sequence[Work]) -> Iterator[None]:

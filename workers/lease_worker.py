@@ -100,15 +100,15 @@ class LeaseWorker:
             self._leases.wait(self._queues, IDLE_SECONDS)
             return
         works = [opened(delivery) for delivery in deliveries]
-        if self._pace.full(len(works)) and self._pace.brisk and not deliveries[0].suspect:
-            self._ahead = self._leases.ask(self._queues, self._pace.size, ahead=True)
-        started = time.monotonic()
-        with self._heart.beating_for(works):
-            settlements = self._executor.run(works)
-        took = time.monotonic() - started
-        self._confirm()
-        self._telling = (self._leases.tell(settlements), settlements)
-        self._heart.let_go(deliveries)
+        with self._heart.holding(deliveries):
+            if self._pace.full(len(works)) and self._pace.brisk and not deliveries[0].suspect:
+                self._ahead = self._leases.ask(self._queues, self._pace.size, ahead=True)
+            started = time.monotonic()
+            with self._heart.beating_for(works):
+                settlements = self._executor.run(works)
+            took = time.monotonic() - started
+            self._confirm()
+            self._telling = (self._leases.tell(settlements), settlements)
         report(works, settlements, self.name, took)
         self._pace.learn(len(works), took)
         if all(isinstance(settlement.verdict, HandBack) for settlement in settlements):
@@ -118,10 +118,7 @@ class LeaseWorker:
     def _next(self) -> list[Delivery]:
         asked, self._ahead = self._ahead, None
         deliveries = self._leases.taken(asked) if asked else []
-        if not deliveries:
-            deliveries = self._leases.reserve(self._queues, self._pace.size)
-        self._heart.hold(deliveries)
-        return deliveries
+        return deliveries or self._leases.reserve(self._queues, self._pace.size)
 
     def _confirm(self) -> None:
         """Make sure that Redis has been told, however long it is away: what was committed is true already, and a

@@ -90,9 +90,8 @@ class Leases:
         """Begin to take jobs; `taken` has them. `ahead`: while another batch is in hand; suspects are then left."""
         token = next(self._tokens)
         self._unheard.add(token)
-        reach(Point.RESERVE_BEGINS)
         args = [token, self._lease_ms, most, MOST_BYTES, self._name, "ahead" if ahead else "", *queues]
-        return Asked(token, self._pipeline.call(self._reserve, args))
+        return Asked(token, self._pipeline.call(self._reserve, args, Point.RESERVE_BEGINS))
 
     def taken(self, asked: Asked) -> list[Delivery]:
         """What was asked for."""
@@ -125,8 +124,7 @@ class Leases:
 
     def tell(self, settlements: Sequence[Settlement]) -> Call:
         """Begin to settle; `told` hears of it."""
-        reach(Point.SETTLE_BEGINS)
-        return self._pipeline.call(self._settle, self._arguments(settlements))
+        return self._pipeline.call(self._settle, self._arguments(settlements), Point.SETTLE_BEGINS)
 
     def told(self, call: Call) -> int:
         """How many leases were still this worker's."""

@@ -16,6 +16,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ResponseError
 
 from jobs.kernel import broker
+from jobs.kernel.failpoints import Point, reach
 
 
 class Call:
@@ -58,11 +59,13 @@ class Pipeline:
         self._connection: Connection | None = None
         self._under_way: deque[Call] = deque()
 
-    def call(self, script: Script, args: list[Any]) -> Call:
-        """Send a call. Raises nothing: `reply` does."""
+    def call(self, script: Script, args: list[Any], begins: Point | None = None) -> Call:
+        """Send a call. Raises nothing: `reply` does. `begins`: the fail point of sending it."""
         call = Call(self, script, args)
         self._under_way.append(call)
         try:
+            if begins is not None:
+                reach(begins)
             if self._connection is None:
                 self._connection = self._pool.get_connection()
             call.send(self._connection)

@@ -38,9 +38,8 @@ def run_current_job() -> None:
         return
     heart = Heart(leases, None, settings.lease_seconds)
     heart.start()
-    heart.hold([delivery])
     started, works = time.monotonic(), [opened(delivery)]
-    with heart.beating_for(works):
+    with heart.holding([delivery]), heart.beating_for(works):
         settlements = executor.run(works)
         leases.settle(settlements)
     heart.stop()

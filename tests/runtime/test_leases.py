@@ -275,7 +275,7 @@ def test_a_heart_that_cannot_register_still_renews_what_its_worker_holds(road: R
     deliveries = road.reserve()
     before = road.redis.zscore(keys.leases("default"), deliveries[0].id) or 0
     heart = Heart(road.leases, Unable(), 0.2)  # type: ignore[arg-type]
-    heart.hold(deliveries)
-    heart.start()
-    until(lambda: (road.redis.zscore(keys.leases("default"), deliveries[0].id) or 0) > before, 10)
+    with heart.holding(deliveries):
+        heart.start()
+        until(lambda: (road.redis.zscore(keys.leases("default"), deliveries[0].id) or 0) > before, 10)
     heart._stopped.set()
