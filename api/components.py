@@ -125,6 +125,13 @@ def headers(*wanted: str) -> dict[str, Any]:
     return {SENT_AS.get(name, name): {"$ref": f"#/components/headers/{name}"} for name in wanted}
 
 
+DESCRIPTIONS = {
+    503: "Service Unavailable: `queue_full`, `database_unavailable`, `queue_unavailable`, or `overloaded`, where one process is "
+    "asked more than it can answer in time. Ask again after `Retry-After` seconds; a write with its `Idempotency-Key`, since "
+    "of `queue_unavailable` it may not be known whether the write was stored."
+}
+
+
 def _problem(status: int, schema: dict[str, Any], example: dict[str, Any] | None) -> dict[str, Any]:
     phrase = HTTPStatus(status).phrase
     content = {
@@ -132,7 +139,7 @@ def _problem(status: int, schema: dict[str, Any], example: dict[str, Any] | None
         "example": {**(example or _example(status, NOT_OURS[status])), "request_id": REQUEST_ID},
     }
     return {
-        "description": phrase,
+        "description": DESCRIPTIONS.get(status, phrase),
         "content": {"application/problem+json": content},
         "headers": headers("RequestId", *(["RetryAfter"] if status in (429, 503) else [])),
     }

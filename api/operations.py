@@ -22,6 +22,9 @@ from jobs.kernel.record import JobRecord
 
 JOB_ID = UUID("0198c2f0-6f1e-7c3a-9b51-3d2f6a7b8c9d")
 TARGET_ID = UUID("0198c2d4-1b0a-7e55-8f4e-5a6b7c8d9e0f")
+NEVER_REFUSED = ("/healthz",)
+"""Answered by a process that is overloaded too; `/readyz` says 503 for reasons of its own."""
+
 WRITE_PROBLEMS = (400, 401, 408, 413, 415, 422, 429, 503)
 
 
@@ -76,7 +79,8 @@ def of_view(path: str, method: str, said: Documented, access: Access, names: Nam
         content = {"schema": names[said.body], **_example(said.body)}
         operation["requestBody"] = {"required": True, "content": {"application/json": content}}
     implied = ((422,) if said.query or said.waits else ()) + ((400, 408, 413, 415, 422) if said.body else ())
-    implied += (401, 429, 503) if access is not Access.ANYONE else ()
+    implied += (401, 429) if access is not Access.ANYONE else ()
+    implied += (503,) if path not in NEVER_REFUSED else ()
     operation["responses"] |= _problems((*said.problems, *implied), access, target="{" in path)
     return operation
 
