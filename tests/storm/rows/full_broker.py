@@ -73,6 +73,7 @@ def _fill(stack: Stack) -> int:
                     written_bytes += size
             except ResponseError:
                 continue
+            break  # it never refused: it has dropped something else
     return written_bytes
 
 
