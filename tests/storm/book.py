@@ -21,6 +21,7 @@ PLACE, AMEND, DELETE = "INSERT", "UPDATE", "DELETE"
 """What a write does to the table of orders, in SQL's words, which are the effect log's too."""
 
 ACCEPTED, LOST = 202, 0
+PATIENCE = 90.0
 AGAIN = (LOST, 429, 503)
 """Answers, and the want of one, after which a client asks again."""
 
@@ -100,7 +101,7 @@ class Book:
             return self._write("DELETE", path, None, DELETE, target=placed.job_id)
         return self._write("PATCH", path, {"total_fee": "1.00"}, AMEND, target=placed.job_id)
 
-    def ask(self, write: Write, *, patience: float = 90, pause: float = 0.1, timeout: float = 10) -> bool:
+    def ask(self, write: Write, *, patience: float = PATIENCE, pause: float = 0.1, timeout: float = 10) -> bool:
         """Ask as a careful client does: with one key, again and again until it is acknowledged; whether it was.
 
         `patience`: seconds until it gives up. `pause`: seconds between two tries. `timeout`: of one try.
@@ -152,11 +153,12 @@ class Book:
 
 class Writer:
     """A client that places orders, some for later, changes some of those that were placed, and looks at its jobs
-    meanwhile. `plain`: it only places orders, all for now."""
+    meanwhile. `plain`: it only places orders, all for now. `patience`: seconds until it gives a write up."""
 
-    def __init__(self, book: Book, chance: random.Random, *, plain: bool = False) -> None:
+    def __init__(self, book: Book, chance: random.Random, *, plain: bool = False, patience: float = PATIENCE) -> None:
         self._book = book
         self._plain = plain
+        self._patience = patience
         self._chance = chance
         self._placed: list[Write] = []
         self._sightings = book.observer()
@@ -164,10 +166,10 @@ class Writer:
     def one(self) -> None:
         """Ask for one write."""
         if self._plain:
-            self._book.ask(self._book.order())
+            self._book.ask(self._book.order(), patience=self._patience)
             return
         write = self._follow_up() or self._order()
-        if self._book.ask(write) and write.effect == PLACE and write.outcome[0] == "succeeded":
+        if self._book.ask(write, patience=self._patience) and write.effect == PLACE and write.outcome[0] == "succeeded":
             self._placed.append(write)
 
     def _order(self) -> Write:

@@ -19,13 +19,12 @@ from tests.system.threads import again_and_again
 
 
 @contextmanager
-def written(
-    book: Book, chance: random.Random, clients: int = 4, pause: float = 0.02, *, plain: bool = False
-) -> Iterator[None]:
-    """Careful clients write; what was asked for in the block is acknowledged, or given up, afterwards."""
+def written(book: Book, chance: random.Random, clients: int = 4, pause: float = 0.02, **more: Any) -> Iterator[None]:
+    """Careful clients write; what was asked for in the block is acknowledged, or given up, afterwards. `more`: what a
+    Writer takes."""
     with ExitStack() as running:
         for _ in range(clients):
-            writer = Writer(book, random.Random(chance.random()), plain=plain)
+            writer = Writer(book, random.Random(chance.random()), **more)
             running.enter_context(again_and_again(writer.one, pause))
         yield
 

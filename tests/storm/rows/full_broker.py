@@ -33,7 +33,7 @@ def run(trial: Trial) -> Result:
             )
         )
         book = book_of(stack)
-        with written(book, trial.chance, 8, 0.0, plain=True):
+        with written(book, trial.chance, 8, 0.0, plain=True, patience=trial.pick(90, 15) * trial.slack):
             until(lambda: bool(book.refused), REFUSED_WITHIN)
             taken = len(book.acknowledged)
             ballast = _fill(stack)
@@ -42,7 +42,8 @@ def run(trial: Trial) -> Result:
             began = time.monotonic()
             running.enter_context(stack.workers(2))
             back = wait_until(
-                lambda: len(book.acknowledged) > taken + while_full + 50, within=BACK_WITHIN * trial.slack
+                lambda: len(book.acknowledged) > taken + while_full + 50,
+                within=trial.pick(BACK_WITHIN, 15) * trial.slack,
             )
             took = time.monotonic() - began
         final = checker.until_final(stack, book, trial.pick(60, 20) * trial.slack) is not None
