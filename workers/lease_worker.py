@@ -47,6 +47,7 @@ class LeaseWorker:
 
     def __init__(self, settings: Settings, queues: Sequence[str], batch: int) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._settings = settings
         self._queues = list(queues)
         self._batch = batch
         self._pace = Pace(batch)
@@ -154,6 +155,7 @@ class LeaseWorker:
         held: list[Delivery] = self._heart.held()
         log.warning("worker_gave_up", worker=self.name, jobs=len(held))
         try:
-            self._leases.settle([Settlement(delivery, HandBack()) for delivery in held])
+            leases = Leases(broker.connect(self._settings.redis_url), self._settings, self.name)
+            leases.settle([Settlement(delivery, HandBack()) for delivery in held])
         finally:
             os._exit(1)
