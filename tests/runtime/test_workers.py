@@ -17,6 +17,7 @@ from jobs.kernel import keys
 from jobs.kernel.outcome import State
 from tests.processes import children, kill, python, running, until
 from tests.road import Road
+from workers.lease_worker import LeaseWorker
 
 Effects = Callable[[], dict[str, int]]
 
@@ -130,3 +131,18 @@ def test_every_process_has_a_name_of_its_own(road: Road, tmp_path: Path) -> None
         kill(children(supervisor.pid)[0])
         until(lambda: len({worker.name for worker in Worker.all(connection=road.redis)} - before) == 1)
     assert road.redis.exists(keys.queue("default")) == 0
+
+
+def test_what_a_worker_cannot_finish_in_time_it_hands_back_to_the_front(
+    road: Road, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [road.submit("test.probe") for _ in range(3)]
+    worker = LeaseWorker(road.settings, ["default"], 2)
+    stuck = worker._leases.reserve(["default"], 2)
+    exited: list[int] = []
+    monkeypatch.setattr("workers.lease_worker.GRACE_SECONDS", 0)
+    monkeypatch.setattr("workers.lease_worker.os._exit", exited.append)
+    with worker._heart.holding(stuck):
+        worker._give_up_later()
+    assert exited == [1]
+    assert [(delivery.job_id, delivery.attempt) for delivery in road.reserve()] == [(job_id, 1) for job_id in ids]
