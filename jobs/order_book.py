@@ -13,25 +13,23 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from math import ceil
 from operator import itemgetter
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
-
-from sqlalchemy import select
 
 from jobs import rules
 from jobs.kernel.context import Context
 from jobs.kernel.envelope import Job
 from jobs.kernel.errors import Conflict, NotFound, PreconditionFailed, Rejected
 from jobs.kernel.outcome import Again, Outcome, rejected, succeeded
-from models import Service, order_store, views
+from models import catalogue, order_store, views
 from models.order_store import Entry
 from models.views import ident
 
 MOST_WAITS = 8
 EVERYWHERE = "*"
 
-Scope = tuple[UUID, str] | str
-"""What the timing rule looks at together: an owner's customer, or everything."""
+Scope = str
+"""What the timing rule looks at together, by the name of the row that locks it: an owner's customer, or everything."""
 
 
 class ScopeMovedError(Exception):
@@ -44,15 +42,20 @@ class OrderBook:
 
     ctx: Context
     jobs: Sequence[Job[Any]]
-    catalogue: set[str] = field(default_factory=set)
+    catalogue: frozenset[str] = frozenset()
     orders: dict[UUID, Entry] = field(default_factory=dict)
     by_scope: dict[Scope, dict[UUID, Entry]] = field(default_factory=lambda: defaultdict(dict))
+    window: timedelta = field(init=False)
+    scope: Literal["customer", "global", "off"] = field(init=False)
+
+    def __post_init__(self) -> None:
+        settings = self.ctx.settings
+        self.window, self.scope = timedelta(seconds=settings.order_window_seconds), settings.order_window_scope
 
     def decide(self) -> list[Outcome]:
         """One outcome per job, in the order of `jobs`; the changes are written, not committed."""
         self._lock()
-        self._read_neighbours()
-        self.catalogue = set(self.ctx.session.scalars(select(Service.code)))
+        self.catalogue = catalogue.codes(self.ctx.session)
         outcomes: list[tuple[int, Outcome]] = []
         for place, job in sorted(enumerate(self.jobs), key=lambda each: (each[1].moment, each[1].id.int)):
             try:
@@ -67,19 +70,26 @@ class OrderBook:
         entry = self._target(job, deleting=values is None) if job.target else None
         if values is None:
             return self._remove(entry)
-        if unknown := [code for code in values.get("services", ()) if code not in self.catalogue]:
+        if unknown := self._unknown(values.get("services", ())):
             raise Conflict(f"There is no service {', '.join(unknown)}.", code="unknown_service")
         if "customer_id" in values and values["customer_id"] is None:
             values["customer_id"] = str(entry.owner_id if entry else job.owner)
         owner = entry.owner_id if entry else owner_of(job)
         customer = values.get("customer_id") or (entry.customer_id if entry else str(owner))
-        scopes = {self._scope(owner, customer)} | ({self._scope(entry.owner_id, entry.customer_id)} if entry else set())
+        scopes = {self._scope(owner, customer)}
+        if entry:
+            scopes.add(self._scope(entry.owner_id, entry.customer_id))
         if later := self._too_soon(job, scopes):
             return later
-        entry = (
-            self._amend(entry, job, values) if entry else self._place(job, owner, values | {"customer_id": customer})
-        )
+        entry = self._amend(entry, job, values) if entry else self._place(job, owner, customer, values)
         return succeeded(views.order(entry))
+
+    def _unknown(self, codes: Iterable[str]) -> list[str]:
+        """Those codes that the catalogue has not; it is read anew before anything is refused."""
+        if missing := [code for code in codes if code not in self.catalogue]:
+            self.catalogue = catalogue.codes(self.ctx.session, anew=True)
+            missing = [code for code in missing if code not in self.catalogue]
+        return missing
 
     def _target(self, job: Job[Any], *, deleting: bool) -> Entry:
         entry = self.orders.get(job.target) if job.target else None
@@ -95,7 +105,7 @@ class OrderBook:
 
     def _too_soon(self, job: Job[Any], scopes: Iterable[Scope | None]) -> Outcome | None:
         taken = [m for scope in scopes if scope for entry in self.by_scope[scope].values() for m in entry.moments]
-        allowed_at = rules.first_free(job.moment, taken, self._window)
+        allowed_at = rules.first_free(job.moment, taken, self.window)
         if allowed_at == job.moment:
             return None
         if job.command.if_too_soon == "wait" and job.waits < MOST_WAITS:
@@ -108,10 +118,19 @@ class OrderBook:
             retry_after=max(1, ceil(wait)),
         )
 
-    def _place(self, job: Job[Any], owner: UUID, values: dict[str, Any]) -> Entry:
-        defaults = {"scheduled_for": None, "earlier_updates": None, "version": 1}
+    def _place(self, job: Job[Any], owner: UUID, customer: str, values: dict[str, Any]) -> Entry:
         entry = Entry(
-            id=job.id, owner_id=owner, created_at=job.moment, updated_at=job.moment, stored=False, **defaults | values
+            id=job.id,
+            owner_id=owner,
+            customer_id=customer,
+            services=values["services"],
+            total_fee=values["total_fee"],
+            scheduled_for=values["scheduled_for"],
+            created_at=job.moment,
+            updated_at=job.moment,
+            earlier_updates=None,
+            version=1,
+            stored=False,
         )
         self._keep(entry)
         return entry
@@ -145,43 +164,38 @@ class OrderBook:
         if scope := self._scope(entry.owner_id, entry.customer_id):
             self.by_scope[scope].pop(entry.id, None)
 
-    @property
-    def _window(self) -> timedelta:
-        return timedelta(seconds=self.ctx.settings.order_window_seconds)
-
     def _scope(self, owner: UUID, customer: str) -> Scope | None:
-        match self.ctx.settings.order_window_scope:
+        match self.scope:
             case "customer":
-                return (owner, customer)
+                return f"{ident(owner)}:{customer}"
             case "global":
                 return EVERYWHERE
             case _:
                 return None
 
     def _lock(self) -> None:
-        """Lock the scopes of all jobs, then the orders they name, and enter those."""
+        """Lock the scopes of all jobs, and enter the orders whose moments could be within the window of any job's;
+        then lock the orders that the jobs name, and enter those."""
+        session, since = self.ctx.session, min(job.moment for job in self.jobs) - self.window
         targets = {job.target for job in self.jobs if job.target}
-        seen = {entry.id: entry for entry in order_store.find(self.ctx.session, targets, lock=False)}
-        locked = {scope for pair in self._pairs(seen) if (scope := self._scope(*pair))}
-        order_store.lock_scopes(self.ctx.session, [_name(scope) for scope in locked])
-        for entry in order_store.find(self.ctx.session, targets, lock=True):
+        seen = {entry.id: entry for entry in order_store.find(session, targets, lock=False)}
+        pairs = self._pairs(seen)
+        locked = {scope for pair in pairs if (scope := self._scope(*pair))}
+        match self.scope:
+            case "customer":
+                near = order_store.lock_customers(session, locked, pairs, since)
+            case "global":
+                near = order_store.lock_everybody(session, EVERYWHERE, since)
+            case _:
+                near = []
+        targeted = order_store.find(session, targets, lock=True)
+        for entry in targeted:
             scope = self._scope(entry.owner_id, entry.customer_id)
             if scope and scope not in locked:
                 raise ScopeMovedError(entry.id)
+        own = {entry.id for entry in targeted}
+        for entry in (*targeted, *(entry for entry in near if entry.id not in own)):
             self._keep(entry)
-
-    def _read_neighbours(self) -> None:
-        """Enter the orders whose moments could be within the window of any job's."""
-        since = min(job.moment for job in self.jobs) - self._window
-        match self.ctx.settings.order_window_scope:
-            case "customer":
-                near = order_store.of_customers(self.ctx.session, self._pairs(self.orders), since)
-            case "global":
-                near = order_store.of_everybody(self.ctx.session, since)
-            case _:
-                near = []
-        for entry in near:
-            self._keep(self.orders.get(entry.id, entry))
 
     def _pairs(self, known: Mapping[UUID, Entry]) -> set[tuple[UUID, str]]:
         """The (owner, customer) that the jobs are about: where an order is, and where it is asked to be."""
@@ -193,11 +207,6 @@ class OrderBook:
             if entry:
                 pairs.add((owner, entry.customer_id))
         return pairs
-
-
-def _name(scope: Scope) -> str:
-    """What the row that locks a scope is called."""
-    return scope if isinstance(scope, str) else f"{ident(scope[0])}:{scope[1]}"
 
 
 def owner_of(job: Job[Any]) -> UUID:

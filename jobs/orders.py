@@ -33,12 +33,13 @@ Services = Annotated[
     Field(min_length=1, max_length=50, description="codes of the catalogue, `GET /v1/services`", examples=[["123"]]),
     AfterValidator(_unlike),
 ]
+NUMBERS = (Decimal, int, float)
 MONEY = re.compile(r"\d{1,10}(\.\d{1,2})?", re.ASCII)
 
 
 def _money(value: object) -> Decimal:
     """An amount: a decimal string with two places at most, or a JSON number."""
-    if isinstance(value, Decimal | int | float) and not isinstance(value, bool):
+    if isinstance(value, NUMBERS) and not isinstance(value, bool):
         value = format(Decimal(str(value)) or Decimal(0), "f")  # also makes nothing of a minus before nothing
     if not isinstance(value, str) or not MONEY.fullmatch(value):
         raise ValueError('should be an amount of 0 or more with at most two decimal places, like "100.00"')

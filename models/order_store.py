@@ -13,7 +13,7 @@ import orjson
 from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
 
-from models.copying import array, copy
+from models.adding import add, array
 from models.views import ident, instant
 
 
@@ -45,7 +45,7 @@ class Entry:
         return {name: getattr(self, name) for name in COLUMNS} | {"total_fee": str(self.total_fee)}
 
     def line(self) -> tuple[str | None, ...]:
-        """The columns, as text that COPY takes."""
+        """The columns, as text."""
         return (
             ident(self.id),
             ident(self.owner_id),
@@ -60,26 +60,23 @@ class Entry:
         )
 
 
-def lock_scopes(session: Session, scopes: Collection[str]) -> None:
-    """Lock scopes of the timing rule until the transaction ends, in order of their names."""
-    if scopes:
-        session.execute(LOCK_SCOPES, {"scopes": sorted(scopes)})
-
-
 def find(session: Session, ids: Collection[UUID], *, lock: bool) -> list[Entry]:
     """The orders of these ids that there are; locked, in order of their ids, where that is asked for."""
     return _read(session, FIND_AND_LOCK if lock else FIND, ids=list(ids)) if ids else []
 
 
-def of_customers(session: Session, pairs: Iterable[tuple[UUID, str]], since: datetime) -> list[Entry]:
-    """The orders of these (owner, customer) that were changed at `since` or later."""
+def lock_customers(
+    session: Session, scopes: Collection[str], pairs: Iterable[tuple[UUID, str]], since: datetime
+) -> list[Entry]:
+    """Lock scopes of the timing rule until the transaction ends, in order of their names; then read the orders of
+    these (owner, customer) that were changed at `since` or later."""
     asked = [{"owner_id": owner, "customer_id": customer} for owner, customer in pairs]
-    return _read(session, OF_CUSTOMERS, since=since, pairs=orjson.dumps(asked).decode())
+    return _read(session, LOCK_CUSTOMERS, scopes=sorted(scopes), since=since, pairs=orjson.dumps(asked).decode())
 
 
-def of_everybody(session: Session, since: datetime) -> list[Entry]:
-    """All orders that were changed at `since` or later."""
-    return _read(session, OF_EVERYBODY, since=since)
+def lock_everybody(session: Session, scope: str, since: datetime) -> list[Entry]:
+    """Lock a scope until the transaction ends; then read all orders that were changed at `since` or later."""
+    return _read(session, LOCK_EVERYBODY, scopes=[scope], since=since)
 
 
 def write(session: Session, entries: Collection[Entry]) -> None:
@@ -89,7 +86,7 @@ def write(session: Session, entries: Collection[Entry]) -> None:
     changed = [entry.row() for entry in ordered if entry.stored and entry.changed and not entry.deleted]
     deleted = [entry.id for entry in ordered if entry.stored and entry.deleted]
     if placed:
-        copy(session, "orders", COLUMNS, placed)
+        add(session, "orders", COLUMNS, placed)
     if changed:
         session.execute(UPDATE, {"rows": orjson.dumps(changed).decode()})
     if deleted:
@@ -118,24 +115,24 @@ TYPED = (
     "created_at timestamptz, updated_at timestamptz, earlier_updates timestamptz[], version int"
 )
 
-# DO UPDATE, not DO NOTHING: it locks the row whether it was there or not, in the order of the sub-query.
-LOCK_SCOPES = text(
-    """
+# DO UPDATE, not DO NOTHING: it locks the row whether it was there or not, in the order of the sub-query. What follows
+# the semicolon is a statement of its own, with a snapshot from after the locks were granted; only the way is shared.
+LOCK_SCOPES = """
     INSERT INTO order_scopes AS known (scope) SELECT unnest(CAST(:scopes AS text[]))
-    ON CONFLICT (scope) DO UPDATE SET scope = known.scope
+    ON CONFLICT (scope) DO UPDATE SET scope = known.scope;
     """
-)
 FIND = text(f"SELECT {NAMES} FROM orders WHERE id = ANY(CAST(:ids AS uuid[]))")
 FIND_AND_LOCK = text(f"SELECT {NAMES} FROM orders WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR UPDATE")
-OF_CUSTOMERS = text(
+LOCK_CUSTOMERS = text(
     f"""
+    {LOCK_SCOPES}
     SELECT {NAMES} FROM orders
     JOIN json_to_recordset(CAST(:pairs AS json)) AS asked(owner_id uuid, customer_id text)
     USING (owner_id, customer_id)
     WHERE updated_at >= :since
     """
 )
-OF_EVERYBODY = text(f"SELECT {NAMES} FROM orders WHERE updated_at >= :since")
+LOCK_EVERYBODY = text(f"{LOCK_SCOPES} SELECT {NAMES} FROM orders WHERE updated_at >= :since")
 UPDATE = text(
     f"""
     UPDATE orders SET

@@ -11,10 +11,14 @@ from typing import Any, Protocol
 from uuid import UUID
 
 
-@lru_cache(maxsize=4096)
 def ident(value: UUID) -> str:
     """An id in its usual spelling. Remembers the last ones: each is spelled several times on its way."""
-    return str(value)
+    return _spelled(value.int)
+
+
+@lru_cache(maxsize=4096)
+def _spelled(number: int) -> str:
+    return str(UUID(int=number))
 
 
 @lru_cache(maxsize=1024)

@@ -98,7 +98,7 @@ class LeaseWorker:
         deliveries = self._next()
         if not deliveries:
             self._confirm()
-            self._leases.wait(self._queues, IDLE_SECONDS)
+            self._ahead = self._leases.ask(self._queues, self._pace.size, within=IDLE_SECONDS)
             return
         works = [opened(delivery) for delivery in deliveries]
         with self._heart.holding(deliveries):
@@ -117,6 +117,7 @@ class LeaseWorker:
             self._stopping.wait(0.5)  # the database is away: do not turn the queue over and over
 
     def _next(self) -> list[Delivery]:
+        """What was asked for ahead, and what there is where that was nothing."""
         asked, self._ahead = self._ahead, None
         deliveries = self._leases.taken(asked) if asked else []
         return deliveries or self._leases.reserve(self._queues, self._pace.size)

@@ -19,7 +19,7 @@ from jobs.kernel.policy import QUEUES
 from jobs.kernel.record import parsed
 from jobs.kernel.scripts import script
 from jobs.kernel.times import from_micros
-from workers.pipeline import Call, Pipeline
+from workers.pipeline import Call, Command, Pipeline
 from workers.settle import Settlement
 
 MOST_BYTES = 4 * 1024 * 1024
@@ -86,12 +86,17 @@ class Leases:
             self._unheard.clear()
         return self.taken(self.ask(queues, most))
 
-    def ask(self, queues: Sequence[str], most: int, *, ahead: bool = False) -> Asked:
-        """Begin to take jobs; `taken` has them. `ahead`: while another batch is in hand; suspects are then left."""
+    def ask(self, queues: Sequence[str], most: int, *, ahead: bool = False, within: int = 0) -> Asked:
+        """Begin to take jobs; `taken` has them. `ahead`: while another batch is in hand; suspects are then left.
+
+        `within`: seconds to wait until something was pushed to one of the queues. Redis goes on from waiting to
+        taking by itself, so that a job is leased in the very moment in which it is queued.
+        """
         token = next(self._tokens)
         self._unheard.add(token)
         args = [token, self._lease_ms, most, MOST_BYTES, self._name, "ahead" if ahead else "", *queues]
-        return Asked(token, self._pipeline.call(self._reserve, args, Point.RESERVE_BEGINS))
+        wait: Command = ("BLPOP", *map(keys.wake, queues), within) if within else ()
+        return Asked(token, self._pipeline.call(self._reserve, args, Point.RESERVE_BEGINS, wait))
 
     def taken(self, asked: Asked) -> list[Delivery]:
         """What was asked for."""
@@ -104,10 +109,6 @@ class Leases:
         """Lease one job that another tool has taken off its queue already; None when it is leased or final."""
         token, started, *rows = self._adopt(args=[next(self._tokens), self._lease_ms, job_id])
         return next(iter(_deliveries(token, started, rows)), None)
-
-    def wait(self, queues: Sequence[str], seconds: int = 1) -> None:
-        """Sleep until something was pushed to one of the queues, `seconds` at most."""
-        self._redis.blpop([keys.wake(queue) for queue in queues], timeout=seconds)
 
     def renew(self, held: Iterable[Delivery]) -> set[str]:
         """Renew leases; returns the ids of those that are this worker's no longer."""

@@ -18,21 +18,37 @@ from redis.exceptions import NoScriptError, ResponseError
 from jobs.kernel import broker
 from jobs.kernel.failpoints import Point, reach
 
+Command = tuple[Any, ...]
+
 
 class Call:
-    """One call of a script that is under way, or over."""
+    """One call of a script that is under way, or over. `first`: a command to be done before it; its reply says nothing,
+    but where it is refused, so is the call."""
 
-    def __init__(self, pipeline: Pipeline, script: Script, args: list[Any]) -> None:
+    def __init__(self, pipeline: Pipeline, script: Script, args: list[Any], first: Command = ()) -> None:
         self._pipeline = pipeline
         self._script = script
         self._args = args
+        self._first = first
         self._over = False
         self._value: Any = None
         self._error: Exception | None = None
 
     def send(self, connection: Connection) -> None:
         packed = hiredis.pack_command(("EVALSHA", self._script.sha, 0, *self._args))
+        if self._first:
+            packed = hiredis.pack_command(self._first) + packed
         connection.send_packed_command([packed])  # type: ignore[no-untyped-call]
+
+    def read(self, connection: Connection) -> None:
+        """Take the replies, which are the next ones of the connection."""
+        value, error = None, None
+        for _ in range(2 if self._first else 1):
+            try:
+                value = connection.read_response()
+            except ResponseError as refusal:
+                error = error or refusal
+        self.end(value, error)
 
     def end(self, value: Any = None, error: Exception | None = None) -> None:
         self._over, self._value, self._error = True, value, error
@@ -59,9 +75,10 @@ class Pipeline:
         self._connection: Connection | None = None
         self._under_way: deque[Call] = deque()
 
-    def call(self, script: Script, args: list[Any], begins: Point | None = None) -> Call:
-        """Send a call. Raises nothing: `reply` does. `begins`: the fail point of sending it."""
-        call = Call(self, script, args)
+    def call(self, script: Script, args: list[Any], begins: Point | None = None, first: Command = ()) -> Call:
+        """Send a call. Raises nothing: `reply` does. `begins`: the fail point of sending it. `first`: a command that
+        Redis is to do before, and that may keep it waiting: what was sent behind it waits for its end."""
+        call = Call(self, script, args, first)
         self._under_way.append(call)
         try:
             if begins is not None:
@@ -74,17 +91,14 @@ class Pipeline:
         return call
 
     def read(self) -> None:
-        """Read the next reply and give it to its call."""
+        """Read the next call's reply."""
         try:
             if self._connection is None:
                 raise RedisConnectionError("not connected")
-            value = self._connection.read_response()
-        except ResponseError as refusal:
-            self._under_way.popleft().end(error=refusal)
+            self._under_way[0].read(self._connection)
+            self._under_way.popleft()
         except broker.LOST as lost:
             self._drop(lost)
-        else:
-            self._under_way.popleft().end(value)
 
     def _drop(self, lost: Exception) -> None:
         if self._connection is not None:

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from jobs.kernel.outcome import Done, State
-from models.copying import copy
+from models.adding import add
 from models.views import ident, instant
 from workers.settle import Final
 from workers.work import Work
@@ -77,7 +77,7 @@ def record(session: Session, done: Sequence[tuple[Work, Done]], finished_at: dat
         session.execute(GIVE_WAY, {"ids": list(later), "runs": list(later.values())})
     if done:
         ordered = sorted(done, key=lambda one: one[0].delivery.id)
-        copy(session, "receipts", COLUMNS, [_row(work, outcome, finished_at) for work, outcome in ordered])
+        add(session, "receipts", COLUMNS, [_row(work, outcome, finished_at) for work, outcome in ordered])
 
 
 def overtaken(error: BaseException) -> bool:

@@ -7,6 +7,7 @@ from redis.commands.core import Script
 
 from jobs.kernel import broker
 from jobs.kernel.outcome import State
+from local.processes import wait_until
 from tests.road import Road
 from workers.pipeline import Pipeline
 
@@ -80,3 +81,38 @@ def test_a_lease_is_settled_once_however_often_it_is_told(road: Road) -> None:
     assert [road.leases.settle(settlements), road.leases.settle(settlements)] == [1, 0]
     assert road.status(job_id) is State.SUCCEEDED
     assert road.redis.hget("millrace:stats:default", "succeeded") == b"1"
+
+
+def test_what_is_to_be_done_before_a_call_is_done_before_it_and_refused_with_it(road: Road, echo: Script) -> None:
+    pipeline = Pipeline(road.redis)
+    after, plain = pipeline.call(echo, [1], first=("SET", "echoed", 10)), pipeline.call(echo, [1])
+    refused, last = pipeline.call(echo, [100], first=("LPUSH", "echoed", 1)), pipeline.call(echo, [1])
+    assert (plain.reply(), after.reply(), last.reply()) == (12, 11, 113)
+    with pytest.raises(broker.ResponseError, match="WRONGTYPE"):
+        refused.reply()
+
+
+def test_who_waits_is_given_a_job_as_soon_as_it_is_queued(road: Road) -> None:
+    leases = road.worker()
+    asked = leases.ask(["default"], 10, within=4)
+    assert wait_until(lambda: road.redis.info("clients")["blocked_clients"] == 1, within=5)
+    job = road.submit("test.probe")
+    (delivery,) = leases.taken(asked)
+    assert (delivery.id, road.status(job)) == (str(job), State.RUNNING)
+
+
+def test_who_waits_in_vain_has_nothing_after_a_while(road: Road) -> None:
+    leases = road.worker()
+    assert leases.taken(leases.ask(["default"], 10, within=1)) == []
+
+
+def test_a_job_leased_to_somebody_who_could_not_wait_for_it_is_found_again(road: Road) -> None:
+    leases = road.worker()
+    asked = leases.ask(["default"], 10, within=4)
+    assert wait_until(lambda: road.redis.info("clients")["blocked_clients"] == 1, within=5)
+    job = road.submit("test.probe")
+    assert leases._pipeline._connection is not None
+    leases._pipeline._connection._sock.close()
+    with pytest.raises(broker.LOST):
+        leases.taken(asked)
+    assert [delivery.id for delivery in leases.reserve(["default"], 10)] == [str(job)]

@@ -1,0 +1,52 @@
+"""Rows are added as they are, a few and many."""
+
+from __future__ import annotations
+
+import psycopg2
+import pytest
+from sqlalchemy import text
+
+from models.adding import FEW, add, array
+from tests.road import Road
+
+TABLE = text("CREATE TEMPORARY TABLE things (id int PRIMARY KEY, what text, list text[]) ON COMMIT DROP")
+HARD = ["", "plain", "\\N", "\\", "a\tb", "a\nb", "a\r\nb", "\\t", 'quoted "', "{}", "ä€𝄞", "\\.", "NULL"]
+
+
+SIZES = pytest.mark.parametrize("more", [0, FEW], ids=["few", "many"])
+
+
+def _others(count: int) -> list[tuple[str | None, ...]]:
+    return [(str(number), "other") for number in range(2, 2 + count)]
+
+
+@SIZES
+@pytest.mark.parametrize("value", [None, *HARD], ids=repr)
+def test_what_is_added_is_read_again(road: Road, value: str | None, more: int) -> None:
+    with road.sessions() as session:
+        session.execute(TABLE)
+        add(session, "things", ("id", "what"), [("1", value), *_others(more)])
+        assert list(session.scalars(text("SELECT what FROM things ORDER BY id"))) == [value] + ["other"] * more
+
+
+@SIZES
+def test_arrays_too(road: Road, more: int) -> None:
+    with road.sessions() as session:
+        session.execute(TABLE)
+        rows = [
+            ("1", array(HARD)),
+            ("2", array([])),
+            ("3", array(None)),
+            *((str(n), array([])) for n in range(4, 4 + more)),
+        ]
+        add(session, "things", ("id", "list"), rows)
+        assert list(session.scalars(text("SELECT list FROM things ORDER BY id"))) == [HARD, [], None, *[[]] * more]
+
+
+@SIZES
+def test_a_row_that_is_there_already_is_a_unique_violation_and_leaves_nothing(road: Road, more: int) -> None:
+    with road.sessions() as session:
+        session.execute(TABLE)
+        with pytest.raises(psycopg2.errors.UniqueViolation), session.begin_nested():
+            add(session, "things", ("id", "what"), [("1", "a"), *_others(more), ("1", "b")])
+        assert list(session.scalars(text("SELECT id FROM things"))) == []
