@@ -17,6 +17,7 @@ import psycopg2
 import psycopg2.extensions
 
 from benchmarks.processes import family, halted, processor_seconds
+from benchmarks.servers import Servers
 from benchmarks.system import System
 
 WARM_SECONDS, FEWEST_WARM, MOST_WARM = 0.3, 20, 2_000
@@ -33,7 +34,8 @@ COUNT_RECENT = "SELECT count(*) FROM orders WHERE created_at > now() - interval 
 
 @dataclass
 class Drain:
-    """One run. Rates per second; bytes per job in Redis, None where they were not asked for."""
+    """One run. Rates per second; bytes per job in Redis, None where they were not asked for; microseconds of processors
+    an order, of its workers and of both servers."""
 
     system: str
     shape: str
@@ -45,6 +47,9 @@ class Drain:
     enqueue_bulk: float | None
     pending_bytes: float | None
     finished_bytes: float | None
+    workers_us: float
+    redis_us: float
+    postgres_us: float
     cut: bool
 
     @property
@@ -82,10 +87,13 @@ def drain(system: System, shape: str, load: Load) -> Drain:
             many, many_seconds = system.enqueue(load.jobs - single, bulk=system.bulk, owners=load.owners)
             pending = servers.broker_bytes() if weigh else 0
         jobs = single + many
+        used_before = _used(servers, workers)
         rate, cut = _timed(lambda: rows() - warm, jobs, load.within)
+        used = [after - before for before, after in zip(used_before, _used(servers, workers), strict=True)]
         results = _settled(system, warm + jobs, 0 if cut else 5) - warm
         finished = servers.broker_bytes() if weigh and not cut else None
         counted = rows() - warm
+    workers_us, redis_us, postgres_us = (seconds / max(1, counted) * 1e6 for seconds in used)
     return Drain(
         system=system.name,
         shape=shape,
@@ -97,6 +105,9 @@ def drain(system: System, shape: str, load: Load) -> Drain:
         enqueue_bulk=many / many_seconds if system.bulk and many else None,
         pending_bytes=(pending - before) / jobs if weigh else None,
         finished_bytes=(finished - before) / jobs if finished is not None else None,
+        workers_us=workers_us,
+        redis_us=redis_us,
+        postgres_us=postgres_us,
         cut=cut,
     )
 
@@ -111,6 +122,12 @@ def _warmed_up(system: System, shape: str, workers: Sequence[psutil.Process], ro
     while not _quiet(workers) and perf_counter() < deadline:
         pass
     return warm
+
+
+def _used(servers: Servers, workers: Sequence[psutil.Process]) -> list[float]:
+    """Seconds of processors used so far by the workers, Redis and PostgreSQL."""
+    parties = (workers, [psutil.Process(servers.redis.pid)], [psutil.Process(servers.postgres.pid)])
+    return [processor_seconds(family(processes)) for processes in parties]
 
 
 def _quiet(workers: Sequence[psutil.Process]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -55,9 +55,13 @@ def halted(processes: Sequence[psutil.Process]) -> Iterator[None]:
 
 
 def processor_seconds(processes: Sequence[psutil.Process]) -> float:
-    """What these processes have used of processors so far, user and system."""
-    times = [process.cpu_times() for process in processes]
-    return sum(time.user + time.system for time in times)
+    """What these processes have used of processors so far, user and system; those that have gone, nothing."""
+    total = 0.0
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total
 
 
 def family(processes: Sequence[psutil.Process]) -> list[psutil.Process]:

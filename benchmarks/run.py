@@ -63,6 +63,8 @@ class Run:
                 self._keep(key, number, done)
         for key, several in drained.items():
             self.figures[key] = middle(done.orders for done in several)
+            for what in ("workers_us", "redis_us", "postgres_us"):
+                self.figures[f"{key}.{what}"] = middle(getattr(done, what) for done in several)
         for name, system in self.systems.items():
             self.figures[f"{name}.best"] = largest(self.figures.get(f"{name}.{shape}") for shape in system.shapes)
             own = [done for several in drained.values() for done in several if done.system == name]

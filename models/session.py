@@ -60,12 +60,17 @@ def _engine(
     return engine
 
 
-def _refuse_if_ended(connection: Any, record: object, proxy: object) -> None:
-    """Have the pool replace a connection whose server has gone meanwhile, which costs no round trip to see: an idle
-    connection has nothing to read but its own end."""
+def has_ended(connection: Any) -> bool:
+    """Whether the server of an idle psycopg2 connection has gone meanwhile, which costs no round trip to see: there is
+    nothing to read from it but its own end."""
     poller = select.poll()
     poller.register(connection.fileno(), select.POLLIN)
-    if poller.poll(0):
+    return bool(poller.poll(0))
+
+
+def _refuse_if_ended(connection: Any, record: object, proxy: object) -> None:
+    """Have the pool replace it."""
+    if has_ended(connection):
         raise DisconnectionError
 
 

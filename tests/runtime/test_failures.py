@@ -214,3 +214,26 @@ def test_a_session_that_idles_past_its_limit_counts_as_the_database_being_away(
     road.submit("test.probe", {"do": "sleep"})  # for a second, in an open transaction; the limit is 0.6 of the lease
     (settlement,) = road.with_settings(lease_seconds=lease_seconds).execute(road.reserve())
     assert isinstance(settlement.verdict, HandBack) is gone
+
+
+def test_a_connection_that_ended_while_there_was_nothing_to_do_is_replaced_and_no_job_goes_back(road: Road) -> None:
+    road.executor.prepare()
+    prepared = road.executor._prepared
+    assert prepared is not None
+    pid = prepared.connection().connection.dbapi_connection.info.backend_pid
+    road.rows(f"SELECT pg_terminate_backend({pid}, 5000)")
+    job = road.submit("test.probe")
+    assert (road.work(), road.status(job)) == (1, State.SUCCEEDED)
+
+
+def test_nothing_is_begun_with_the_database_before_there_is_work(road: Road) -> None:
+    road.executor.prepare()
+    assert road.rows("SELECT 1 FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'") == []
+    job = road.submit("test.probe")
+    assert (road.work(), road.status(job)) == (1, State.SUCCEEDED)
+
+
+def test_without_a_database_there_is_nothing_to_prepare(road: Road) -> None:
+    away = road.with_settings(database_url="postgresql://millrace@127.0.0.1:1/none")
+    away.executor.prepare()
+    assert away.executor._prepared is None
