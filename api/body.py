@@ -43,9 +43,10 @@ def read(model: type[BaseModel]) -> bytes:
 
 def _whole() -> bytes:
     """The body. One whose length is announced, as nearly all are, is read in one go."""
-    length = request.environ.get("CONTENT_LENGTH", "")
-    if length.isdecimal() and int(length) <= MAX_BYTES and request.environ.get("wsgi.input_terminated"):
-        raw: bytes = request.environ["wsgi.input"].read(int(length))
+    environ = request.environ
+    length = environ.get("CONTENT_LENGTH", "")
+    if length.isdecimal() and int(length) <= MAX_BYTES and environ.get("wsgi.input_terminated"):
+        raw: bytes = environ["wsgi.input"].read(int(length))
         return raw
     raw = request.get_data(cache=False)
     if len(raw) >= MAX_BYTES and _goes_on():
