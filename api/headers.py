@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Callable, Iterable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import structlog
 from flask import Flask, Response, current_app, request
@@ -86,7 +86,7 @@ def with_headers(app: WSGIApplication) -> WSGIApplication:
 
     def framed(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         asked = environ.get("HTTP_X_REQUEST_ID", "")
-        name = asked if REQUEST_ID.fullmatch(asked) else uuid4().hex
+        name = asked if REQUEST_ID.fullmatch(asked) else secrets.token_hex(16)
         environ[BEGAN] = perf_counter()
         environ[MORE] = more = {"X-Request-ID": name}
         clear_contextvars()
