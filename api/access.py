@@ -10,11 +10,13 @@ from uuid import UUID
 
 from flask import Flask, g, request
 from flask.typing import ResponseReturnValue
+from structlog.contextvars import bind_contextvars
 
 from api.services import services
 from api.tokens import Caller
 from jobs.kernel.errors import Forbidden, NotFound, Unauthenticated
 from jobs.kernel.policy import Access
+from models.views import ident
 
 View = Callable[..., ResponseReturnValue]
 ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
@@ -40,12 +42,18 @@ def guard(access: Access) -> Callable[[View], View]:
 
 
 def reads(access: Access = Access.USER) -> Callable[[View], View]:
-    """Declare a read and who may use it; it counts against the caller's limit."""
+    """Declare a read and who may use it; it counts against the caller's limit, unless anyone may."""
 
     def declare(view: View) -> View:
         guarded = guard(access)(view)
-        guarded.counted = access is not Access.ANYONE  # type: ignore[attr-defined]
-        return guarded
+
+        @wraps(guarded)
+        def counted(**arguments: Any) -> ResponseReturnValue:
+            if known_caller() is not None:
+                services().limits.count_read()
+            return guarded(**arguments)
+
+        return guarded if access is Access.ANYONE else counted
 
     return declare
 
@@ -76,11 +84,6 @@ def access_of(view: Callable[..., Any]) -> Access:
     return cast(Access, getattr(view, "access", Access.ANYONE))
 
 
-def is_counted(view: Callable[..., Any] | None) -> bool:
-    """Whether the view is a read that counts against the caller's limit."""
-    return bool(getattr(view, "counted", False))
-
-
 def matrix(app: Flask) -> Iterator[tuple[str, str, Access]]:
     """Every (method, rule, access) under `/v1`. Raises TypeError for a view that has declared nothing."""
     for rule in app.url_map.iter_rules():
@@ -99,6 +102,7 @@ def _present() -> Caller | Unauthenticated:
     if who is None:
         try:
             who = services().tokens.read(_bearer_token())
+            bind_contextvars(user_id=ident(who.id))
         except Unauthenticated as refused:
             who = refused
         g.caller = who
@@ -107,7 +111,8 @@ def _present() -> Caller | Unauthenticated:
 
 def _bearer_token() -> str:
     """The token of `Authorization: Bearer …` (RFC 6750 §2.1)."""
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    given: str = request.environ.get("HTTP_AUTHORIZATION", "")
+    scheme, _, token = given.partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise Unauthenticated
     return token.strip()

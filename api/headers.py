@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Callable, Iterable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import structlog
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Response, current_app, request
 from flask_cors import CORS
 from secure import (
     ContentSecurityPolicy,
@@ -19,10 +19,10 @@ from secure import (
     XContentTypeOptions,
     XFrameOptions,
 )
+from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from api.access import access_of
 from api.services import services
-from api.tokens import Caller
 from config import Settings
 from jobs.kernel.policy import Access
 from jobs.kernel.submit import limit_headers
@@ -47,6 +47,8 @@ ALWAYS = tuple((name, value) for name, value in SECURITY.items() if name != CSP)
 MORE = "millrace.headers"
 """Under this name in the environment: headers that the answer is to carry, in place of its own of that name."""
 
+BEGAN = "millrace.began"
+
 EXPOSED = (
     "ETag",
     "Idempotency-Replayed",
@@ -64,10 +66,9 @@ log = structlog.get_logger(__name__)
 
 
 def register(app: Flask, settings: Settings) -> None:
-    """Take part in every request: first, to name it; and last, to finish its answer and log it."""
+    """Take part in every request: before Flask, to name it; and last, to finish its answer and log it."""
     app.wsgi_app = with_headers(app.wsgi_app)  # type: ignore[assignment,method-assign]
     app.after_request(_finish)
-    app.before_request(_begin)
     if settings.cors_origins:
         CORS(
             app,
@@ -85,8 +86,11 @@ def with_headers(app: WSGIApplication) -> WSGIApplication:
 
     def framed(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         asked = environ.get("HTTP_X_REQUEST_ID", "")
-        more = {"X-Request-ID": asked if REQUEST_ID.fullmatch(asked) else uuid4().hex}
-        environ[MORE] = more
+        name = asked if REQUEST_ID.fullmatch(asked) else secrets.token_hex(16)
+        environ[BEGAN] = perf_counter()
+        environ[MORE] = more = {"X-Request-ID": name}
+        clear_contextvars()
+        bind_contextvars(request_id=name)
 
         def start(status: str, headers: Headers, exc_info: Any = None) -> Callable[[bytes], object]:
             own = [pair for pair in headers if pair[0] not in more]
@@ -98,20 +102,26 @@ def with_headers(app: WSGIApplication) -> WSGIApplication:
     return framed
 
 
-def _begin() -> None:
-    g.request_id = request.environ[MORE]["X-Request-ID"]
-    g.began = perf_counter()
-    structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(request_id=g.request_id)
+def request_id() -> str:
+    """The name of the present request."""
+    name: str = request.environ[MORE]["X-Request-ID"]
+    return name
 
 
 def _finish(response: Response) -> Response:
-    more: dict[str, str] = request.environ[MORE]
-    rule = request.url_rule
+    environ, rule = request.environ, request.url_rule
+    more: dict[str, str] = environ[MORE]
     if rule is not None and rule.rule.startswith("/v1"):
         _keep_private(response, rule.endpoint, more)
     more.update(limit_headers(services().limits.state()))
-    _log(response, rule.rule if rule else None)
+    # Path is the route's rule: the real one may hold what must not be logged.
+    log.info(
+        "request",
+        method=environ["REQUEST_METHOD"],
+        path=rule.rule if rule else None,
+        status=response.status_code,
+        ms=round((perf_counter() - environ[BEGAN]) * 1000, 2),
+    )
     return response
 
 
@@ -120,19 +130,3 @@ def _keep_private(response: Response, endpoint: str, more: dict[str, str]) -> No
     public = access_of(current_app.view_functions[endpoint]) is Access.ANYONE
     if not public or "Cache-Control" not in response.headers:
         more["Cache-Control"] = "no-store"
-
-
-def _log(response: Response, path: str | None) -> None:
-    """Path is the route's rule: the real one may hold what must not be logged."""
-    seen = {"job_id": g.get("job_id")}
-    who = g.get("caller")
-    if isinstance(who, Caller):
-        seen["user_id"] = str(who.id)
-    log.info(
-        "request",
-        method=request.method,
-        path=path,
-        status=response.status_code,
-        ms=round((perf_counter() - g.began) * 1000, 2),
-        **{name: value for name, value in seen.items() if value},
-    )

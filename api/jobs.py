@@ -20,6 +20,7 @@ from api.services import services
 from jobs.kernel.errors import NotFound
 from jobs.kernel.outcome import State
 from jobs.kernel.record import JobRecord
+from models.views import ident
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -94,7 +95,7 @@ def accepted(job: JobRecord, *, waited: int = 0, headers: Mapping[str, str] = NO
     """The answer to a write: 202 with its job, or 200 when the job was waited for and is final."""
     done = waited > 0 and job.state.final
     told = ("Preference-Applied", f"wait={waited}") if done else ("Retry-After", "1")
-    return _json(job.view(), 200 if done else 202, ("Location", f"/v1/jobs/{job.id}"), told, *headers.items())
+    return _json(job.view(), 200 if done else 202, ("Location", f"/v1/jobs/{ident(job.id)}"), told, *headers.items())
 
 
 class Complete(Response):

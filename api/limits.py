@@ -15,13 +15,13 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 import structlog
-from flask import Flask, current_app, g, has_request_context, request
+from flask import Flask, g, has_request_context, request
 from flask_limiter import Limiter
 from limits import RateLimitItem, parse_many
 from limits.storage.redis import RedisStorage
 from redis import Redis
 
-from api.access import is_counted, known_caller
+from api.access import known_caller
 from config import Settings
 from jobs.kernel import broker
 from jobs.kernel.errors import QueueDown, RateLimited
@@ -98,7 +98,6 @@ class Limits:
         self._limiter.init_app(app)
         if self._user:
             self._check_read = self._limiter.shared_limit(settings.rate_limit_user, scope=SCOPE)(_allowed)
-            app.before_request(self._count_read)
         self._of_write = lru_cache(KNOWN)(self._limit_of_write)
 
     def of_write(self, user: UUID) -> Limit | None:
@@ -110,6 +109,11 @@ class Limits:
             return None
         name = self._limiter.storage.prefixed_key(self._user.key_for(self._key("user", user), SCOPE))  # type: ignore[attr-defined]
         return Limit(name, self._user.amount, self._user.get_expiry())
+
+    def count_read(self) -> None:
+        """Count a read by someone who is known; raises what `api.problems` knows of."""
+        if self._user is not None:
+            self._check_read()
 
     def count_write(self, user: object) -> None:
         """Count a write that never comes to be submitted. Raises RateLimited; passes when Redis is away."""
@@ -137,11 +141,6 @@ class Limits:
             return None
         reset, remaining = counted.window
         return LimitState(counted.limit.amount, remaining, max(0, round(reset - time())))
-
-    def _count_read(self) -> None:
-        """A read by someone who is known; raises what `api.problems` knows of."""
-        if is_counted(current_app.view_functions.get(request.endpoint or "")) and known_caller() is not None:
-            self._check_read()
 
     def _hit(self, item: RateLimitItem | None, what: str, whose: object) -> None:
         if item is None:

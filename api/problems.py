@@ -9,13 +9,14 @@ from typing import Any
 
 import orjson
 import structlog
-from flask import Flask, Response, g
+from flask import Flask, Response
 from flask_limiter import RateLimitExceeded
 from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
+from api.headers import request_id
 from api.services import services
 from jobs.kernel import broker
 from jobs.kernel.errors import AppError, DatabaseDown, QueueDown, RateLimited, Unauthenticated, type_prefix
@@ -72,7 +73,7 @@ def _of_redis(refusal: broker.ResponseError) -> Response:
 
 
 def _response(problem: dict[str, Any]) -> Response:
-    body = orjson.dumps(problem | {"request_id": g.get("request_id")})
+    body = orjson.dumps(problem | {"request_id": request_id()})
     return Response(body, problem["status"], content_type="application/problem+json")
 
 

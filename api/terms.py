@@ -41,14 +41,16 @@ class Terms:
 
 
 PLAIN = Terms()
+HEADERS = frozenset({"HTTP_IDEMPOTENCY_KEY", "HTTP_IF_MATCH", "HTTP_PREFER"})
+"""What asks for anything, as it stands in the environment."""
 
 
 def of_request() -> tuple[Terms, FieldErrors]:
     """The terms of the present request, and all that is wrong with them."""
-    headers = request.headers
-    key, tags = headers.get("Idempotency-Key"), headers.get("If-Match")
-    if key is None and tags is None and "Prefer" not in headers and not request.query_string:
+    environ = request.environ
+    if HEADERS.isdisjoint(environ) and not environ.get("QUERY_STRING"):
         return PLAIN, []
+    key, tags = environ.get("HTTP_IDEMPOTENCY_KEY"), environ.get("HTTP_IF_MATCH")
     errors: FieldErrors = []
     if key is not None and not KEY.fullmatch(key):
         errors.append({"field": "Idempotency-Key", "message": "Should be 1 to 255 printable ASCII characters"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import nullcontext
 from uuid import UUID
 
 from flask import Flask, Response, g
@@ -15,6 +15,7 @@ from werkzeug.exceptions import HTTPException
 from api import body, terms
 from api.access import View, guard, id_of, known_caller
 from api.flight import aside
+from api.headers import request_id
 from api.jobs import REPLAYED, accepted
 from api.services import services
 from api.terms import Terms
@@ -25,6 +26,7 @@ from jobs.kernel.errors import Invalid, NotFound, Rejected
 from jobs.kernel.outcome import State
 from jobs.kernel.record import JobRecord
 from jobs.kernel.submit import Accepted, Submission, fingerprint, keyed_id, new_id
+from models.views import ident
 
 
 def register(app: Flask) -> None:
@@ -88,7 +90,7 @@ def _submission(who: Caller | None, value: Command, route: Route, target: UUID |
         if_match=asked.if_match,
         run_at=asked.run_at,
         fingerprint=mark,
-        request_id=g.request_id,
+        request_id=request_id(),
         notify=services().waiting.channel if asked.wait else None,
     )
 
@@ -130,11 +132,9 @@ def _has(target: UUID | None, owner_of: Select[UUID], who: Caller | None) -> boo
 def _submit(submission: Submission, asked: Terms) -> Response:
     """Queue it, wait if that was asked for, and answer."""
     own = services()
-    g.job_id = str(submission.id)
-    bind_contextvars(job_id=g.job_id)
+    bind_contextvars(job_id=ident(submission.id))
     limit = own.limits.of_write(submission.owner) if submission.owner else None
-    with ExitStack() as stack:
-        event = stack.enter_context(own.waiting.expecting(submission.id)) if asked.wait else None
+    with own.waiting.expecting(submission.id) if asked.wait else nullcontext() as event:
         taken = own.submitter.submit(submission, limit)
         g.limit_state = taken.limit
         if not taken.fresh:
@@ -147,7 +147,7 @@ def _submit(submission: Submission, asked: Terms) -> Response:
 
 def _replay(job: JobRecord, asked: Terms) -> Response:
     """The job as it now is, to somebody who asks for it again."""
-    g.job_id = str(job.id)
+    bind_contextvars(job_id=ident(job.id))
     if asked.wait and not job.state.final:
         job = services().waiting.watch(job.id, asked.wait) or job
     return accepted(job, waited=asked.wait, headers=REPLAYED)

@@ -48,12 +48,17 @@ def without_server_header(original: Callable[[wsgi.Response], list[str]]) -> Cal
 
 def post_fork(server: object, worker: object) -> None:
     """Make sockets and psycopg2 give way to other greenlets, before the application is imported."""
-    from gevent import monkey
+    from gunicorn.workers.ggevent import GeventWorker
 
-    monkey.patch_all()
-    from deploy import logger, postgres
+    if isinstance(worker, GeventWorker):
+        from gevent import monkey
 
-    postgres.install()
+        monkey.patch_all()
+        from deploy import postgres
+
+        postgres.install()
+    from deploy import logger
+
     logger.log_uncaught()
 
 

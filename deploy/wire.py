@@ -77,11 +77,13 @@ def _is_here(stream: Readable, size: int) -> bool:
 
 
 def with_bounded_bodies(app: App) -> App:
-    """The application, given bodies that end."""
+    """The application, given bodies that end. One that has come with its head has ended."""
 
     def bounded(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        length = environ.get("CONTENT_LENGTH") or ""
-        environ["wsgi.input"] = Body(environ["wsgi.input"], int(length) if length.isdecimal() else None)
+        stream, announced = environ["wsgi.input"], environ.get("CONTENT_LENGTH") or ""
+        length = int(announced) if announced.isdecimal() else None
+        if length is None or not _is_here(stream, length):
+            environ["wsgi.input"] = Body(stream, length)
         return app(environ, start_response)
 
     return bounded

@@ -19,6 +19,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--connections", type=int, default=CONNECTIONS)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--keyed", action="store_true", help="each request with an Idempotency-Key of its own")
     parser.add_argument("--gunicorn", default="", help="more of its options, like '--worker-class gthread --threads 8'")
     asked = parser.parse_args()
     with backend() as own, ExitStack() as stack:
@@ -27,7 +28,13 @@ def main() -> None:
             stack.enter_context(serve(name, own, processes=asked.processes, options=options)) for name in asked.servers
         ]
         found = interleaved(
-            running, own, seconds=asked.seconds, rounds=asked.rounds, connections=asked.connections, say=print
+            running,
+            own,
+            seconds=asked.seconds,
+            rounds=asked.rounds,
+            connections=asked.connections,
+            keyed=asked.keyed,
+            say=print,
         )
     for name, one in found.items():
         print(f"{name:<10}{one.rate:7.0f}/s  {one.cpu:5.0f} µs CPU each  p50 {one.p50:.1f} ms  p99 {one.p99:.1f} ms")

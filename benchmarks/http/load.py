@@ -41,17 +41,30 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 class Connection:
-    """One kept-alive connection, with at most one request out at a time."""
+    """One connection, with at most one request out at a time. `ended`: the server keeps it no longer alive."""
 
-    __slots__ = ("buffer", "sent_at", "socket", "wanted")
+    __slots__ = ("buffer", "ended", "port", "sent_at", "socket", "wanted")
 
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self.port = port
+        self.sent_at = 0.0
+        self.open()
+
+    def open(self) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", self.port), timeout=10)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.setblocking(False)
         self.buffer = b""
-        self.sent_at = 0.0
         self.wanted = 0
+        self.ended = False
+
+    def keep(self, selector: selectors.BaseSelector) -> None:
+        """Have it open for the next request: a server that keeps none alive is connected to anew."""
+        if self.ended:
+            selector.unregister(self.socket)
+            self.socket.close()
+            self.open()
+            selector.register(self.socket, selectors.EVENT_READ, self)
 
     def send(self, request: bytes, asked_at: float) -> None:
         self.sent_at = asked_at
@@ -69,6 +82,7 @@ class Connection:
                 return None
             at = data.find(b"Content-Length: ", 0, head) + 16
             self.wanted = head + 4 + int(data[at : data.find(b"\r", at)])
+            self.ended = data.find(b"Connection: close", 0, head) > 0
         if len(data) < self.wanted:
             return None
         self.buffer, self.wanted = b"", 0
@@ -119,6 +133,7 @@ def _drive(port: int, requests: Sequence[bytes], connections: int, seconds: floa
                     outcome.in_time += now < ends
                 else:
                     outcome.refusals.append(taken)
+                connection.keep(selector)
                 if not every and now < ends:
                     connection.send(requests[number % len(requests)], now)
                     number, out = number + 1, out + 1

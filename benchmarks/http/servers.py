@@ -56,9 +56,10 @@ class Server:
     master: psutil.Process
     tokens: list[str]
 
-    def requests(self, many: int = 2000, headers: Mapping[str, str] | None = None) -> list[bytes]:
-        """That many orders, from all users in turn, as they go over the wire."""
-        return [self._request(number, {**(headers or {})}) for number in range(many)]
+    def requests(self, many: int = 2000, *, keyed: bool = False) -> list[bytes]:
+        """That many orders, from all users in turn, as they go over the wire. `keyed`: each has a key of its own."""
+        keys = ({"Idempotency-Key": f"order-{number}"} if keyed else {} for number in range(many))
+        return [self._request(number, key) for number, key in enumerate(keys)]
 
     def cpu_seconds(self) -> float:
         """What its serving processes have used so far, user and system."""

@@ -60,7 +60,8 @@ class Calls:
         """The script's reply. Raises one of `broker.LOST` when none came, ResponseError when Redis refused."""
         call = Call(hiredis.pack_command(("EVALSHA", self._script.sha, 0, *args)))  # type: ignore[arg-type]
         self._waiting.append(call)
-        if not self._free.acquire(blocking=False):
+        # Under gevent an attempt that fails would give way to everybody else before it says so.
+        if self._free.locked() or not self._free.acquire(blocking=False):
             self._wait(call)
         if not call.answered:
             self._lead()

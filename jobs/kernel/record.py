@@ -14,7 +14,7 @@ from jobs.kernel.errors import Failed
 from jobs.kernel.outcome import State
 from jobs.kernel.times import from_micros
 from models import Receipt
-from models.views import instant
+from models.views import ident, instant
 
 FIELDS = (
     "description",
@@ -60,9 +60,10 @@ class JobRecord:
 
     def view(self, *, with_result: bool = True) -> dict[str, Any]:
         """The job as a client sees it; without `result` in lists and streams."""
-        path = f"/v1/jobs/{self.id}"
+        name = ident(self.id)
+        path = f"/v1/jobs/{name}"
         body = {
-            "id": str(self.id),
+            "id": name,
             "kind": self.kind,
             "status": self.state.value,
             "submitted_at": instant(self.submitted_at),

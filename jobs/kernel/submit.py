@@ -6,9 +6,10 @@ import hashlib
 import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from time import time
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -24,6 +25,7 @@ from jobs.kernel.errors import AppError, Invalid, QueueDown, QueueFull, RateLimi
 from jobs.kernel.failpoints import Point, reach
 from jobs.kernel.outcome import State
 from jobs.kernel.times import from_micros, micros
+from models.views import ident
 
 CHUNK = 100
 """Jobs in one call of the script: a longer one would keep everybody else waiting."""
@@ -48,11 +50,11 @@ class Submission:
         policy = self.command.policy
         envelope = pack(self.command, target=self.target, if_match=self.if_match, request_id=self.request_id)
         return (
-            str(self.id),
+            ident(self.id),
             policy.queue,
             self.command.kind,
             dump(envelope),
-            str(self.owner) if self.owner else "",
+            ident(self.owner) if self.owner else "",
             self.fingerprint or "",
             micros(self.run_at) if self.run_at else "",
             int(policy.timeout),
@@ -70,8 +72,7 @@ class Limit:
     cost: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class LimitState:
+class LimitState(NamedTuple):
     """Where a caller stands in a window. `reset_after`: seconds."""
 
     limit: int
@@ -79,8 +80,7 @@ class LimitState:
     reset_after: int
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(NamedTuple):
     """The answer to a submission. `fresh`: False when the same command with the same key came before."""
 
     id: UUID
@@ -172,7 +172,7 @@ def limit_headers(state: LimitState | None, *, retry_after: int | None = None) -
         headers = {
             "X-RateLimit-Limit": str(state.limit),
             "X-RateLimit-Remaining": str(state.remaining),
-            "X-RateLimit-Reset": str(int(datetime.now(UTC).timestamp()) + state.reset_after),
+            "X-RateLimit-Reset": str(int(time()) + state.reset_after),
         }
     if retry_after is not None:
         headers["Retry-After"] = str(retry_after)
