@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import select
 from typing import Any
 
+import psycopg2
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.orm import Session, sessionmaker
@@ -61,11 +61,14 @@ def _engine(
 
 
 def has_ended(connection: Any) -> bool:
-    """Whether the server of an idle psycopg2 connection has gone meanwhile, which costs no round trip to see: there is
-    nothing to read from it but its own end."""
-    poller = select.poll()
-    poller.register(connection.fileno(), select.POLLIN)
-    return bool(poller.poll(0))
+    """Whether the server of an idle psycopg2 connection has gone meanwhile, which costs no round trip to see: all there
+    is to read from it is a last word, and then its end."""
+    try:
+        connection.poll()
+        connection.poll()
+    except psycopg2.Error:
+        return True
+    return bool(connection.closed)
 
 
 def _refuse_if_ended(connection: Any, record: object, proxy: object) -> None:
