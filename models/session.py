@@ -60,21 +60,14 @@ def _engine(
     return engine
 
 
-def has_ended(connection: Any) -> bool:
-    """Whether the server of an idle psycopg2 connection has gone meanwhile, which costs no round trip to see: all there
-    is to read from it is a last word, and then its end."""
+def _refuse_if_ended(connection: Any, record: object, proxy: object) -> None:
+    """Have the pool replace a connection whose server has gone meanwhile, which costs no round trip to see: all there is
+    to read from an idle one is a last word, and then its end."""
     try:
         connection.poll()
         connection.poll()
     except psycopg2.Error:
-        return True
-    return bool(connection.closed)
-
-
-def _refuse_if_ended(connection: Any, record: object, proxy: object) -> None:
-    """Have the pool replace it."""
-    if has_ended(connection):
-        raise DisconnectionError
+        raise DisconnectionError from None
 
 
 def psycopg2_url(url: str) -> URL:

@@ -18,7 +18,7 @@ from uuid import UUID
 
 import structlog
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from config import Settings
@@ -28,7 +28,7 @@ from jobs.kernel.envelope import Job
 from jobs.kernel.errors import Cancelled, Failed, Forbidden, Rejected, Snooze
 from jobs.kernel.failpoints import Point, reach
 from jobs.kernel.outcome import Again, Done, Outcome, State, failed, rejected, succeeded
-from models.session import Sessions, has_ended
+from models.session import Sessions
 from workers import receipts
 from workers.faults import database_gone, reply_lost
 from workers.settle import Final, HandBack, Settlement
@@ -59,16 +59,6 @@ class Executor:
     def __init__(self, sessions: Sessions, settings: Settings) -> None:
         self._sessions = sessions
         self._settings = settings
-        self._prepared: Session | None = None
-
-    def prepare(self) -> None:
-        """While there is nothing to do: have a session with a connection at hand, so that the next batch need not wait
-        for it. Nothing is begun with the server before the first statement."""
-        if self._prepared is None:
-            session = self._sessions()
-            with suppress(SQLAlchemyError):
-                session.connection()
-                self._prepared = session
 
     def run(self, works: list[Work]) -> list[Settlement]:
         """Carry a batch out and commit it; one settlement per delivery.
@@ -100,7 +90,7 @@ class Executor:
 
     def _transact(self, works: list[Work], clock: Clock, look: bool) -> list[Settlement]:
         reach(Point.BATCH_BEGINS)
-        with self._session() as session:
+        with self._sessions() as session:
             firsts = receipts.first_outcomes(session, works) if look else {}
             told = [Settlement(work.delivery, firsts[work.id]) for work in works if work.id in firsts]
             ours = [work for work in works if work.id not in firsts] if told else works
@@ -116,14 +106,6 @@ class Executor:
             session.commit()
             reach(Point.COMMIT_ANSWERED, reply_lost)
         return told + [_settlement(work, finished_at) for work in ours]
-
-    def _session(self) -> Session:
-        prepared, self._prepared = self._prepared, None
-        if prepared is not None:
-            if not has_ended(prepared.connection().connection):
-                return prepared
-            prepared.invalidate()
-        return self._sessions()
 
     def _guard(self, session: Session, works: list[Work]) -> dict[UUID, str]:
         """Authorize again, as things are now: who sent a job may have lost the right to it since."""

@@ -98,7 +98,6 @@ class LeaseWorker:
         deliveries = self._next()
         if not deliveries:
             self._confirm()
-            self._executor.prepare()
             self._ahead = self._leases.ask(self._queues, self._pace.size, within=IDLE_SECONDS)
             return
         works = [opened(delivery) for delivery in deliveries]

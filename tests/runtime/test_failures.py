@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 from uuid import UUID
 
 import orjson
+import psycopg2
 import pytest
+from sqlalchemy import text
 
 from jobs.kernel.envelope import FUNCTION
 from jobs.kernel.outcome import State
@@ -217,23 +220,9 @@ def test_a_session_that_idles_past_its_limit_counts_as_the_database_being_away(
 
 
 def test_a_connection_that_ended_while_there_was_nothing_to_do_is_replaced_and_no_job_goes_back(road: Road) -> None:
-    road.executor.prepare()
-    prepared = road.executor._prepared
-    assert prepared is not None
-    pid = prepared.connection().connection.dbapi_connection.info.backend_pid
-    road.rows(f"SELECT pg_terminate_backend({pid}, 5000)")
+    with road.sessions() as session:
+        pid = session.scalar(text("SELECT pg_backend_pid()"))
+    with closing(psycopg2.connect(road.settings.database_url)) as other, other.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
     job = road.submit("test.probe")
     assert (road.work(), road.status(job)) == (1, State.SUCCEEDED)
-
-
-def test_nothing_is_begun_with_the_database_before_there_is_work(road: Road) -> None:
-    road.executor.prepare()
-    assert road.rows("SELECT 1 FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'") == []
-    job = road.submit("test.probe")
-    assert (road.work(), road.status(job)) == (1, State.SUCCEEDED)
-
-
-def test_without_a_database_there_is_nothing_to_prepare(road: Road) -> None:
-    away = road.with_settings(database_url="postgresql://millrace@127.0.0.1:1/none")
-    away.executor.prepare()
-    assert away.executor._prepared is None
