@@ -122,7 +122,7 @@ def _lookup(command: type[Command]) -> Select[UUID] | None:
 
 
 def _has(target: UUID | None, owner_of: Select[UUID], who: Caller | None) -> bool:
-    with services().sessions() as session:
+    with aside(), services().sessions() as session:
         owner = session.execute(owner_of, {"id": target}).scalar_one_or_none()
     return owner is not None and who is not None and who.sees(owner)
 
