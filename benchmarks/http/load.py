@@ -41,17 +41,31 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 class Connection:
-    """One kept-alive connection, with at most one request out at a time."""
+    """One kept-alive connection, with at most one request out at a time. `ended`: by the answer that came last."""
 
-    __slots__ = ("buffer", "sent_at", "socket", "wanted")
+    __slots__ = ("buffer", "ended", "port", "sent_at", "socket", "wanted")
 
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self.port = port
+        self.open()
+
+    def open(self) -> None:
+        """Connect, for the first time or anew."""
+        self.ended = False
+        self.socket = socket.create_connection(("127.0.0.1", self.port), timeout=10)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.setblocking(False)
         self.buffer = b""
         self.sent_at = 0.0
         self.wanted = 0
+
+    def renew_in(self, selector: selectors.BaseSelector) -> None:
+        """Connect anew where the last answer has said that it is the last."""
+        if self.ended:
+            selector.unregister(self.socket)
+            self.socket.close()
+            self.open()
+            selector.register(self.socket, selectors.EVENT_READ, self)
 
     def send(self, request: bytes, asked_at: float) -> None:
         self.sent_at = asked_at
@@ -72,7 +86,9 @@ class Connection:
         if len(data) < self.wanted:
             return None
         self.buffer, self.wanted = b"", 0
-        return int(data[9:12])
+        status = int(data[9:12])
+        self.ended = status != 202 and b"\r\nConnection: close\r\n" in data
+        return status
 
 
 def closed_loop(port: int, requests: Sequence[bytes], *, connections: int, seconds: float) -> Outcome:
@@ -111,6 +127,7 @@ def _drive(port: int, requests: Sequence[bytes], connections: int, seconds: floa
                 if status is None:
                     continue
                 now = perf_counter()
+                connection.renew_in(selector)
                 out -= 1
                 outcome.answers[status] += 1
                 taken = now - connection.sent_at
