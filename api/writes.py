@@ -138,7 +138,9 @@ def _submit(submission: Submission, asked: Terms) -> Response:
         taken = own.submitter.submit(submission, limit)
         g.limit_state = taken.limit
         if not taken.fresh:
-            return _replay(own.ledger.find(submission.id) or _fresh(submission, taken), asked)
+            with aside():
+                job = own.ledger.find(submission.id)
+            return _replay(job or _fresh(submission, taken), asked)
         job = _fresh(submission, taken)
         if event is not None:
             job = own.waiting.until_final(submission.id, event, asked.wait) or job
