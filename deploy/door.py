@@ -16,11 +16,11 @@ REFUSABLE = re.compile(
     rb"(?!CONNECT |OPTIONS |(?:GET|HEAD) /(?:healthz|readyz|metrics)[ ?])[A-Z]+ /[^ \r\n]* HTTP/1\.[01]\r\n"
 )
 NOT_PLAIN = re.compile(
-    rb"\r\n(?:transfer-encoding|expect|upgrade|connection(?!:[ \t]*(?:keep-alive|close)[ \t]*\r\n))|\n[ \t]|[^\r]\n",
-    re.IGNORECASE,
+    rb"\n(?:transfer-encoding|expect|upgrade|connection(?!:[ \t]*(?:keep-alive|close)[ \t]*\r\n)|[ \t])|[^\r]\n"
 )
-LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,7})[ \t]*\r\n", re.IGNORECASE)
-CLOSES = re.compile(rb"\A[^\r]*HTTP/1\.0\r\n|\r\nconnection:[ \t]*close[ \t]*\r\n", re.IGNORECASE)
+LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,7})[ \t]*\r\n")
+CLOSES = re.compile(rb"\nconnection:[ \t]*close[ \t]*\r\n")
+"""These three are for heads in lower case: to search for either case takes several times as long."""
 
 
 class Keeper(Protocol):
@@ -70,12 +70,14 @@ class Door:
     def _turn_away(self, data: bytes, size: int, until: float) -> bytes:
         """The beginning of the first request that is not refused; nothing where the connection is at its end."""
         while data and self._is_too_much(data):
-            if len(data) < length(data):
+            whole = length(data)
+            if len(data) < whole:
                 data = self._whole(data, until)
-            if not is_plain(data) or not self._is_too_much(data):  # a method that came in two pieces is known now
+                whole = length(data) if self._is_too_much(data) else 0  # its method may have come in two pieces
+            if whole != len(data):
                 break
-            head = data.partition(END)[0] + b"\r\n"
-            closes = not self._keeper.alive or monotonic() > until or CLOSES.search(head) is not None
+            head = data[: data.index(END) + 2]
+            closes = not self._keeper.alive or monotonic() > until or is_last(head)
             self.sendall(self._keeper.refusal(head, closes=closes))
             if closes:
                 return b""
@@ -98,17 +100,27 @@ def is_plain(data: bytes) -> bool:
     return length(data) == len(data)
 
 
+def is_last(head: bytes) -> bool:
+    """Whether whoever sent this head wants no further request on the connection, or may not know that there could be."""
+    lines = head.lower()
+    return lines[: lines.index(b"\r\n")].endswith(b"http/1.0") or CLOSES.search(lines) is not None
+
+
 def length(data: bytes) -> int:
     """How long the request is that begins so; at most LONGEST where that is still to be seen, and 0 where it is left
     to the parser."""
-    head, found, _ = data.partition(END)
-    if not found:
+    head, end, _ = data.partition(END)
+    if not end:
         return LONGEST if len(data) < LONGEST else 0
-    head += b"\r\n"
-    if not REFUSABLE.match(head) or NOT_PLAIN.search(head):
+    if not REFUSABLE.match(head + b"\r\n"):
         return 0
-    lengths = LENGTH.findall(head)
-    if len(lengths) > 1 or len(lengths) != head.lower().count(b"content-length"):
+    lines = head.lower() + b"\r\n"
+    if NOT_PLAIN.search(lines):
         return 0
-    whole = len(head) + 2 + sum(map(int, lengths))
+    whole, announced = len(head) + 4, lines.count(b"content-length")
+    if announced:
+        found = LENGTH.search(lines)
+        if announced > 1 or not found:
+            return 0
+        whole += int(found[1])
     return whole if whole <= LONGEST else 0
