@@ -17,6 +17,7 @@ from sqlalchemy import func, select
 from api import body
 from api.access import guard
 from api.documented import documented
+from api.flight import aside
 from api.services import services
 from api.threads import beside_greenlets
 from api.tokens import LIFETIME
@@ -90,10 +91,11 @@ def authenticate(email: str, password: str) -> Account | None:
     query = select(User.id, User.role, User.session_version, User.password_hash).where(
         func.lower(User.email) == email.lower(), User.deleted_at.is_(None), User.disabled_at.is_(None)
     )
-    with services().sessions() as session:
-        row = session.execute(query).one_or_none()
-    hashed = row.password_hash if row else _nobodys_hash()
-    good = beside_greenlets(lambda: _matches(hashed, password))
+    with aside():  # neither PostgreSQL nor the few threads that hash keep a write from being accepted
+        with services().sessions() as session:
+            row = session.execute(query).one_or_none()
+        hashed = row.password_hash if row else _nobodys_hash()
+        good = beside_greenlets(lambda: _matches(hashed, password))
     return Account(row.id, row.role, row.session_version) if row and good else None
 
 

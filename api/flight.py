@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from flask import request
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 FLIGHT = "millrace.flight"
 """The name in the environment of what counts the request, where anything does."""
@@ -21,9 +24,11 @@ class Flight(Protocol):
 
 
 @contextmanager
-def aside() -> Iterator[None]:
-    """For the length of a block, in which this request only waits, and keeps this process from nothing."""
-    flight: Flight | None = request.environ.get(FLIGHT)
+def aside(environ: WSGIEnvironment | None = None) -> Iterator[None]:
+    """For the length of a block, in which a request only waits, and keeps this process from nothing.
+
+    environ: its environment, where it is another than that of the request which Flask is at."""
+    flight: Flight | None = (request.environ if environ is None else environ).get(FLIGHT)
     if flight is None:
         yield
         return

@@ -124,7 +124,7 @@ def _lookup(command: type[Command]) -> Select[UUID] | None:
 
 
 def _has(target: UUID | None, owner_of: Select[UUID], who: Caller | None) -> bool:
-    with services().sessions() as session:
+    with aside(), services().sessions() as session:
         owner = session.execute(owner_of, {"id": target}).scalar_one_or_none()
     return owner is not None and who is not None and who.sees(owner)
 
@@ -138,7 +138,9 @@ def _submit(submission: Submission, asked: Terms) -> Response:
         taken = own.submitter.submit(submission, limit)
         g.limit_state = taken.limit
         if not taken.fresh:
-            return _replay(own.ledger.find(submission.id) or _fresh(submission, taken), asked)
+            with aside():
+                job = own.ledger.find(submission.id)
+            return _replay(job or _fresh(submission, taken), asked)
         job = _fresh(submission, taken)
         if event is not None:
             job = own.waiting.until_final(submission.id, event, asked.wait) or job

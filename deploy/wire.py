@@ -18,6 +18,7 @@ from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import RequestTimeout
 
 from api import headers, problems
+from api.flight import aside
 from jobs.kernel.errors import BadRequest
 
 SECONDS = 10.0
@@ -42,8 +43,10 @@ class Body(io.RawIOBase):
     """A request's body. Reading it raises BadRequest where it is broken or ends early, RequestTimeout where it does
     not come."""
 
-    def __init__(self, stream: Readable, length: int | None) -> None:
-        """`length`: what Content-Length announces, in bytes."""
+    def __init__(self, stream: Readable, length: int | None, environ: Environ) -> None:
+        """`length`: what Content-Length announces, in bytes. `environ`: of the request, which is aside while it waits
+        for more: a few slow senders would keep everybody else's writes from being accepted."""
+        self._environ = environ
         self._stream = stream
         self._missing = length or 0
         self._deadline: float | None = None
@@ -58,7 +61,8 @@ class Body(io.RawIOBase):
             if _is_here(self._stream, len(buffer)):
                 data = self._stream.read(len(buffer))
             else:
-                with Timeout(max(self._deadline - monotonic(), 0.001), RequestTimeout()):
+                left = max(self._deadline - monotonic(), 0.001)
+                with aside(self._environ), Timeout(left, RequestTimeout()):
                     data = self._stream.read(len(buffer))
         except (ParseException, OSError):
             raise _malformed("is not framed as HTTP/1.1 wants it, or ends early") from None
@@ -83,7 +87,7 @@ def with_bounded_bodies(app: App) -> App:
         stream, announced = environ["wsgi.input"], environ.get("CONTENT_LENGTH") or ""
         length = int(announced) if announced.isdecimal() else None
         if length is None or not _is_here(stream, length):
-            environ["wsgi.input"] = Body(stream, length)
+            environ["wsgi.input"] = Body(stream, length, environ)
         return app(environ, start_response)
 
     return bounded

@@ -51,6 +51,7 @@ class Connection:
         self.open()
 
     def open(self) -> None:
+        """Connect, for the first time or anew."""
         self.socket = socket.create_connection(("127.0.0.1", self.port), timeout=10)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.setblocking(False)
@@ -58,8 +59,8 @@ class Connection:
         self.wanted = 0
         self.ended = False
 
-    def keep(self, selector: selectors.BaseSelector) -> None:
-        """Have it open for the next request: a server that keeps none alive is connected to anew."""
+    def renew_in(self, selector: selectors.BaseSelector) -> None:
+        """Connect anew where the server keeps the connection no longer alive."""
         if self.ended:
             selector.unregister(self.socket)
             self.socket.close()
@@ -133,7 +134,7 @@ def _drive(port: int, requests: Sequence[bytes], connections: int, seconds: floa
                     outcome.in_time += now < ends
                 else:
                     outcome.refusals.append(taken)
-                connection.keep(selector)
+                connection.renew_in(selector)
                 if not every and now < ends:
                     connection.send(requests[number % len(requests)], now)
                     number, out = number + 1, out + 1

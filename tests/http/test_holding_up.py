@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic
+from uuid import uuid4
 
 import psutil
 import pytest
@@ -87,6 +88,33 @@ def test_a_postgresql_that_hangs_does_not_take_the_api_with_it(
     again = create(0)
     assert (again.status_code, again.headers["Idempotency-Replayed"]) == (202, "true")
     assert read().status_code == 200
+
+
+@pytest.mark.parametrize("asked", ["a deletion", "signing in", "the same again"])
+def test_writes_that_wait_for_a_postgresql_that_hangs_keep_no_create_out(
+    settings: Settings, tmp_path: Path, hung: Callable[[bool], None], people: dict[str, Person], asked: str
+) -> None:
+    login = {"email": people["user"].email, "password": PASSWORD}
+    few = settings.model_copy(update={"max_in_flight": 4})
+    with served(few, tmp_path) as web, ThreadPoolExecutor(8) as threads:
+        token = web.post("/v1/auth/login", json=login).json()["access_token"]
+        mine = {"Authorization": f"Bearer {token}"}
+
+        def ask() -> int:
+            if asked == "signing in":
+                return web.post("/v1/auth/login", json=login, timeout=60).status_code
+            if asked == "the same again":
+                return web.post("/v1/orders", json=ORDER, headers=keyed, timeout=60).status_code
+            return requests.delete(web.url(f"/v1/orders/{uuid4()}"), headers=mine, timeout=60).status_code
+
+        keyed = mine | {"Idempotency-Key": "the-same"}
+        assert web.post("/v1/orders", json=ORDER, headers=keyed).status_code == 202
+        hung(True)
+        asking = [threads.submit(ask) for _ in range(8)]
+        while not all(one.done() for one in asking):
+            created = web.post("/v1/orders", json=ORDER, headers=mine, timeout=60)
+            assert created.status_code == 202, created.text
+        assert {one.result() for one in asking} == {202 if asked == "the same again" else 503}
 
 
 def test_it_answers_while_it_hashes_passwords(web: Served, people: dict[str, Person]) -> None:

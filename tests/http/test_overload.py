@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from threading import Event
 from time import monotonic, sleep
@@ -17,7 +18,7 @@ from api.headers import SECURITY
 from api.services import NAME
 from benchmarks.http import load
 from config import Settings
-from deploy.shed import STEADY, InFlight, is_plain
+from deploy.shed import EASE, STEADY, InFlight
 from tests.conftest import Person
 from tests.http.conftest import ORDER
 from tests.http.serving import Served, answer_on, served
@@ -102,6 +103,18 @@ def test_those_who_wait_for_a_job_keep_nobody_out(small: Served, mine: dict[str,
         assert {one.result().status_code for one in waiters} == {202}
 
 
+def test_those_whose_bodies_are_slow_keep_nobody_out(small: Served, mine: dict[str, str]) -> None:
+    begun = HEAD + f"Authorization: {mine['Authorization']}\r\n".encode()
+    lengths = (b"Content-Length: 100\r\n", b"Transfer-Encoding: chunked\r\n")
+    with ExitStack() as slow:
+        for length in 2 * lengths:
+            connection = slow.enter_context(small.connect())
+            connection.sendall(begun + b"Content-Type: application/json\r\n" + length + b"\r\n")
+        began = monotonic()
+        while monotonic() - began < 3 * STEADY:
+            assert small.post("/v1/orders", json=ORDER, headers=mine).status_code == 202
+
+
 def test_a_burst_is_no_overload(small: Served, mine: dict[str, str]) -> None:
     with ThreadPoolExecutor(10) as threads:
         asked = [threads.submit(small.post, "/v1/orders", json=ORDER, headers=mine) for _ in range(10)]
@@ -115,42 +128,76 @@ def test_without_a_limit_nothing_is_too_much() -> None:
     assert not flight.is_too_much()
 
 
-@pytest.mark.parametrize(
-    "request_",
-    [
-        HEAD + b"Content-Length: 2\r\n\r\n{}",
-        HEAD + b"Connection: keep-alive\r\ncontent-length:2 \r\nAccept: */*\r\n\r\n{}",
-        b"GET /v1/orders?limit=3 HTTP/1.1\r\nHost: x\r\n\r\n",
-    ],
-)
-def test_a_plain_request_may_be_refused_unread(request_: bytes) -> None:
-    assert is_plain(request_)
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
-@pytest.mark.parametrize(
-    "request_",
-    [
-        HEAD + b"Content-Length: 2\r\n\r\n{",
-        HEAD + b"Content-Length: 2\r\n\r\n{}GET / HTTP/1.1\r\n\r\n",
-        HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
-        HEAD + b"X: Content-Length: 2\r\n\r\n",
-        HEAD + b"Content-Length : 2\r\n\r\n{}",
-        HEAD + b"Content-Length: 2, 2\r\n\r\n{}",
-        HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        HEAD + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}",
-        HEAD + b"X: a\r\n Content-Length: 2\r\n\r\n",
-        HEAD + b"X: a\nContent-Length: 2\r\n\r\n",
-        HEAD + b"Expect: 100-continue\r\n\r\n",
-        HEAD + b"Connection: close\r\n\r\n",
-        HEAD + b"Connection: keep-alive, close\r\n\r\n",
-        HEAD + b"Accept: */*\r\n",
-        b"POST /v1/orders HTTP/1.0\r\nHost: x\r\n\r\n",
-        b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"{}",
-    ],
-)
-def test_where_it_is_in_doubt_where_a_request_ends_it_is_left_to_the_parser(request_: bytes) -> None:
-    assert not is_plain(request_)
+def test_bursts_with_rest_between_them_are_never_too_much() -> None:
+    clock = Clock()
+    flight = InFlight(32, clock)
+    for _ in range(50):
+        for _ in range(48):
+            flight.enter()
+            assert not flight.is_too_much()
+        clock.now += 0.05
+        for _ in range(48):
+            flight.leave()
+        clock.now += 0.15
+
+
+def test_a_crowd_that_stands_is_too_much_and_when_it_has_gone_nothing_is() -> None:
+    clock = Clock()
+    flight = InFlight(32, clock)
+    for _ in range(40):
+        flight.enter()
+    clock.now += STEADY / 2
+    assert not flight.is_too_much()
+    clock.now += STEADY
+    assert flight.is_too_much(), "though nobody else has come meanwhile"
+    for _ in range(40):
+        flight.leave()
+    clock.now += 10 * EASE
+    for _ in range(40):
+        flight.enter()
+    assert not flight.is_too_much()
+
+
+def test_a_crowd_whose_members_are_answered_together_stands() -> None:
+    clock = Clock()
+    flight = InFlight(32, clock)
+    for _ in range(10):
+        for _ in range(64):
+            flight.enter()
+        clock.now += EASE
+        too_much = flight.is_too_much()
+        for _ in range(64):
+            flight.leave()
+        clock.now += EASE / 5
+    assert too_much
+
+
+def test_a_rest_ends_a_crowd_even_when_it_ends_with_few() -> None:
+    clock = Clock()
+    flight = InFlight(32, clock)
+    for _ in range(32):
+        flight.enter()
+    for _ in range(32):
+        flight.leave()
+    clock.now += 10
+    for _ in range(20):
+        flight.enter()
+    for _ in range(20):
+        flight.leave()
+    clock.now += EASE / 2
+    for _ in range(32):
+        flight.enter()
+    assert not flight.is_too_much()
 
 
 @pytest.mark.usefixtures("storm")

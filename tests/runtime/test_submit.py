@@ -6,13 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 import pytest
 from redis.exceptions import ResponseError
 
 from jobs.kernel import broker, keys
+from jobs.kernel.calls import FRESH
 from jobs.kernel.errors import AppError, QueueDown, QueueFull, RateLimited
 from jobs.kernel.submit import CHUNK, Accepted, Limit, Submission, Submitter, keyed_id, new_id
 from tests.probes import Probe
@@ -173,6 +174,7 @@ def test_a_connection_that_was_closed_and_a_script_that_was_forgotten_are_met_by
     road.submitter.submit(submission(road))
     for change in (lambda: road.redis.client_kill_filter(_type="normal", skipme=True), road.redis.script_flush):
         change()
+        sleep(2 * FRESH)
         assert road.submitter.submit(submission(road)).fresh
 
 
