@@ -63,7 +63,7 @@ class Settings(BaseSettings):
     rate_limit_login_account: str = Field("5/minute", description="logins to one account")
 
     max_in_flight: int = Field(
-        64, ge=0, description="writes, and reads, that one web process serves at once; more are refused (503); 0: none"
+        32, ge=0, description="writes, and reads, that one web process serves at once; more are refused (503); 0: none"
     )
 
     log_format: Literal["json", "console"] = Field("json", description="one JSON object a line, or text for people")

@@ -6,10 +6,14 @@ import re
 from time import monotonic
 from typing import Any, Protocol
 
-from gevent import Timeout
+from gevent import Timeout, sleep
 
 LONGEST = 64 * 1024
 """Bytes of a request that is read in order to be refused; a longer one is served, or refused, as it comes."""
+
+HELD = 0.1
+"""Seconds for which a refusal is held back: who asks again at once then does so ten times a second, and not as often as
+both sides can, which would take most of the processors from those who are served."""
 
 END = b"\r\n\r\n"
 REFUSABLE = re.compile(
@@ -76,6 +80,7 @@ class Door:
                 whole = length(data) if self._is_too_much(data) else 0  # its method may have come in two pieces
             if whole != len(data):
                 break
+            sleep(HELD)
             head = data[: data.index(END) + 2]
             closes = not self._keeper.alive or monotonic() > until or is_last(head)
             self.sendall(self._keeper.refusal(head, closes=closes))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
+from time import monotonic
 
 import gevent
 import pytest
 
-from deploy.door import LONGEST, Door, is_plain
+from deploy.door import HELD, LONGEST, Door, is_plain
 from deploy.shed import READS
 
 HEAD = b"POST /v1/orders HTTP/1.1\r\nHost: x\r\n"
@@ -165,3 +166,10 @@ def test_where_it_is_in_doubt_where_a_request_ends_or_it_is_never_refused_it_is_
     request_: bytes,
 ) -> None:
     assert not is_plain(request_)
+
+
+def test_who_asks_again_at_once_is_refused_ten_times_a_second_at_most() -> None:
+    client = Client(*[WRITE] * 3)
+    began = monotonic()
+    assert Door(client, Keeper(), patience=10).recv(BYTES) == b""
+    assert (len(client.answers), monotonic() - began >= 3 * HELD) == (3, True)
