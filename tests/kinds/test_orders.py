@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import text
 
 from jobs.kernel.outcome import State
 from jobs.kernel.submit import new_id
@@ -332,3 +333,19 @@ def test_many_workers_at_once_accept_exactly_one_order_per_customer(road: Road) 
     states = [road.status(job_id) for job_id in ids]
     assert (states.count(State.SUCCEEDED), states.count(State.REJECTED)) == (5, 195)
     assert road.rows("SELECT count(*) FROM orders") == [(5,)]
+
+
+def test_a_service_that_is_new_in_the_catalogue_is_known_at_once(road: Road) -> None:
+    before = road.order("before")
+    road.work()
+    with road.sessions() as session:
+        session.execute(text("INSERT INTO services (code, name) VALUES ('brand-new', 'Brand new')"))
+        session.commit()
+    try:
+        after = road.order("after", body={"services": ["brand-new"]})
+        road.work()
+        assert (road.status(before), road.status(after)) == (State.SUCCEEDED, State.SUCCEEDED)
+    finally:
+        with road.sessions() as session:
+            session.execute(text("DELETE FROM services WHERE code = 'brand-new'"))
+            session.commit()
