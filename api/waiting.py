@@ -28,7 +28,7 @@ from jobs.kernel.record import JobRecord
 LOOK = 1.0
 """Seconds between looks at all that is waited for: what is told while nobody listens is told in vain."""
 
-SUBSCRIBE = 0.3
+SUBSCRIBE = 0.1
 """Seconds that the first to wait waits for the subscriber; without it the looks still find the outcome."""
 
 log = structlog.get_logger(__name__)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
+import socket
+from contextlib import suppress
 from time import monotonic
 from typing import Any, Protocol
 
 from gevent import Timeout, sleep
+from gevent.socket import cancel_wait_ex
 
 LONGEST = 64 * 1024
 """Bytes of a request that is read in order to be refused; a longer one is served, or refused, as it comes."""
@@ -14,6 +18,9 @@ LONGEST = 64 * 1024
 HELD = 0.1
 """Seconds for which a refusal is held back: who asks again at once then does so ten times a second, and not as often as
 both sides can, which would take most of the processors from those who are served."""
+
+IDLE = 2.0
+"""Seconds without a request after which nobody is expected to be about to send one."""
 
 END = b"\r\n\r\n"
 REFUSABLE = re.compile(
@@ -53,6 +60,7 @@ class Door:
         self.between = True
         """Whether the next byte is the first of a request."""
 
+        self._idle_since = math.inf
         self.recv_into = client.recv_into
         self.sendall, self.send = client.sendall, client.send
 
@@ -65,10 +73,28 @@ class Door:
             rest: bytes = self._client.recv(size)
             return rest
         began = monotonic()
-        data: bytes = self._client.recv(size)
+        data = self._next(size)
         if data and self._is_too_much(data):
             data = self._turn_away(data, size, began + self._patience)
         self.between = False
+        return data
+
+    def dismiss(self) -> None:
+        """Close a connection that has been idle, as if the client had; what has come of a request is still served."""
+        if monotonic() - self._idle_since > IDLE:
+            with suppress(OSError):  # the client was faster
+                self._client.shutdown(socket.SHUT_RD)
+
+    def _next(self, size: int) -> bytes:
+        """The beginning of the next request, whenever it comes."""
+        self._idle_since = monotonic()
+        data: bytes
+        try:
+            data = self._client.recv(size)
+        except cancel_wait_ex:  # dismissed
+            data = self._client.recv(size)
+        finally:
+            self._idle_since = math.inf
         return data
 
     def _turn_away(self, data: bytes, size: int, until: float) -> bytes:
@@ -86,7 +112,7 @@ class Door:
             self.sendall(self._keeper.refusal(head, closes=closes))
             if closes:
                 return b""
-            data = self._client.recv(size)
+            data = self._next(size)
         return data
 
     def _whole(self, data: bytes, until: float) -> bytes:

@@ -87,15 +87,23 @@ class Worker(GeventWorker):  # type: ignore[misc]
         self._reads, self._writes = InFlight(settings.max_in_flight), InFlight(settings.max_in_flight)
         self._refusals = Refusals(settings)
         self._refused = 0
+        self._doors: set[Door] = set()
         served: WSGIApplication = self.wsgi
         self.wsgi: WSGIApplication = self._counted(served)
-        gevent.spawn(self._tell)
+        gevent.spawn(self._look_around)
         super().run()
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve a connection."""
-        door = client if self.cfg.is_ssl else Door(client, self, self.cfg.keepalive / 2)
-        super().handle(listener, door, addr)
+        if self.cfg.is_ssl:
+            super().handle(listener, client, addr)
+            return
+        door = Door(client, self, self.cfg.keepalive / 2)
+        self._doors.add(door)
+        try:
+            super().handle(listener, door, addr)
+        finally:
+            self._doors.discard(door)
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
         """Serve a request; the next byte begins another only where this one was read to its end."""
@@ -124,10 +132,13 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
         return counted
 
-    def _tell(self) -> None:
-        """One line a second, because one for each would cost as much as what is saved."""
+    def _look_around(self) -> None:
+        """Every second, tell how many were refused, because a line for each would cost as much as what is saved; and,
+        once told to stop, wait for nobody who is idle."""
         while True:
             gevent.sleep(1)
             if self._refused:
                 log.warning("requests_refused", count=self._refused, code="overloaded")
                 self._refused = 0
+            for door in [] if self.alive else list(self._doors):
+                door.dismiss()

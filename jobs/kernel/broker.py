@@ -23,14 +23,18 @@ UNABLE = ("MISCONF", "READONLY", "NOREPLICAS", "CLUSTERDOWN", "MASTERDOWN")
 CONNECTIONS, TURN = 16, 0.5
 """To Redis in one process, and seconds to wait for one; a plain write holds one for half a millisecond."""
 
+CONNECT, ANSWER = 0.3, 0.6
+"""Seconds to wait for a connection, and for an answer: a disk that keeps an `fsync` waiting for half a second is no
+outage; and whoever asks once and hears nothing is told so within a second (CONTRACT.md §1)."""
+
 __all__ = ["LOST", "ResponseError", "connect", "options", "unavailable"]
 
 
-def options(*, timeout: float = 0.3) -> dict[str, Any]:
+def options(*, timeout: float = ANSWER) -> dict[str, Any]:
     """Connection options: no hidden retries (redis-py repeats a command ten times by default, EXEC included), and
     time-outs in seconds to connect and to read."""
     return {
-        "socket_connect_timeout": 0.3,
+        "socket_connect_timeout": CONNECT,
         "socket_timeout": timeout,
         "retry": Retry(NoBackoff(), 0),
         "retry_on_timeout": False,
@@ -41,7 +45,7 @@ def options(*, timeout: float = 0.3) -> dict[str, Any]:
     }
 
 
-def connect(url: str, *, timeout: float = 0.3) -> Redis:
+def connect(url: str, *, timeout: float = ANSWER) -> Redis:
     """A client with a pool of its own. `timeout`: seconds to wait for an answer; longer for blocking reads.
 
     The pool is bounded: in a burst, as many connections as requests would spend longer on their handshakes than the

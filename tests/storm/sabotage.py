@@ -90,6 +90,46 @@ def no_shedding() -> None:
 
 
 @sabotage
+def nothing_forgotten() -> None:
+    """A worker keeps all that it has done."""
+    from workers.executor import Executor
+
+    run, kept = Executor.run, []
+
+    def hoarding(self: Any, works: Any) -> Any:
+        kept.extend([work, bytes(1024)] for work in works)
+        return run(self, works)
+
+    _replace(Executor, "run", hoarding)
+
+
+@sabotage
+def nothing_closed() -> None:
+    """A worker opens a connection every few seconds, and leaves it open."""
+    from socket import create_connection
+    from time import monotonic
+    from urllib.parse import urlsplit
+
+    from workers.executor import Executor
+
+    run, opened = Executor.run, []
+    redis, began = urlsplit(os.environ["REDIS_URL"]), monotonic()
+
+    def leaking(self: Any, works: Any) -> Any:
+        if monotonic() - began > 5 * len(opened):
+            opened.append(create_connection((redis.hostname, redis.port)))
+        return run(self, works)
+
+    _replace(Executor, "run", leaking)
+
+
+@sabotage
+def final_for_ever() -> None:
+    """A job that has ended stays in Redis."""
+    os.environ["FINAL_TTL_SECONDS"] = "1000000"
+
+
+@sabotage
 def hidden_retries() -> None:
     """The client of Redis asks again and again by itself, as it does by default."""
     from redis.backoff import ConstantBackoff

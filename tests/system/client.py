@@ -12,6 +12,8 @@ import requests
 
 FINAL = frozenset({"succeeded", "rejected", "failed", "canceled"})
 Job = dict[str, Any]
+STALL = 5.0
+"""Seconds that a slow disk is given."""
 
 
 class Client:
@@ -35,8 +37,10 @@ class Client:
         return self("POST", path, json=body, **more)
 
     def job(self, job_id: str) -> Job:
-        """A job as it now is."""
-        answer = self.get(f"/v1/jobs/{job_id}")
+        """A job as it now is. Where the queue does not answer in time, it is asked again: a disk may stall for a while."""
+        deadline = time.monotonic() + STALL
+        while (answer := self.get(f"/v1/jobs/{job_id}")).status_code == 503 and time.monotonic() < deadline:
+            time.sleep(0.1)
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
