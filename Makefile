@@ -45,8 +45,8 @@ bench-full: .venv/.installed ## the same, and with 1,000,000 jobs pending and 10
 storm: .venv/.installed-dev ## break everything and see that the promises hold; ARGS: names of rows, --no-controls; SEED=… runs one again
 	@$(PY) -m tests.storm $(ARGS)
 
-soak: .venv/.installed-dev ## half load for MINUTES (30): nothing may grow that has no reason to
-	@MINUTES=$(MINUTES) $(PY) -m tests.storm soak
+soak: .venv/.installed-dev ## half load for MINUTES (30): nothing may grow that has no reason to; ARGS as for storm
+	@MINUTES=$(MINUTES) $(PY) -m tests.storm soak $(ARGS)
 
 check: lint ## lint, format, types and architecture
 	@$(PY) -m mypy

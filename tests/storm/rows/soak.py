@@ -99,7 +99,7 @@ def run(trial: Trial) -> Result:
         (name, Looks.quarters(values)) for name, values in looks.figures.items()
     ))  # fmt: skip
     result = Result(
-        f"{seconds / 60:.0f} minutes at {HALF * peak.rate:.0f}/s: {accepted:,} accepted, answers {dict(answers)}; from the "
+        f"{seconds / 60:g} minutes at {HALF * peak.rate:.0f}/s: {accepted:,} accepted, answers {dict(answers)}; from the "
         f"second quarter to the last {said}; Redis {baseline / 2**20:.1f} MiB before, {after / 2**20:.1f} MiB after"
     )
     result.missed += [f"{name} grew from {was:.0f} to {last:.0f}" for name, (was, last) in looks.grown().items()]
