@@ -10,10 +10,10 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import TextClause, text
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from models.adding import add, array
+from models.sets import add, array, fetch, prepared
 from models.views import ident, instant
 
 
@@ -62,7 +62,7 @@ class Entry:
 
 def find(session: Session, ids: Collection[UUID], *, lock: bool) -> list[Entry]:
     """The orders of these ids that there are; locked, in order of their ids, where that is asked for."""
-    return _read(session, FIND_AND_LOCK if lock else FIND, ids=list(ids)) if ids else []
+    return _read(session, FIND_AND_LOCK if lock else FIND, ids=[ident(order_id) for order_id in ids]) if ids else []
 
 
 def lock_customers(
@@ -71,12 +71,12 @@ def lock_customers(
     """Lock scopes of the timing rule until the transaction ends, in order of their names; then read the orders of
     these (owner, customer) that were changed at `since` or later."""
     asked = [{"owner_id": owner, "customer_id": customer} for owner, customer in pairs]
-    return _read(session, LOCK_CUSTOMERS, scopes=sorted(scopes), since=since, pairs=orjson.dumps(asked).decode())
+    return _locked(session, scopes, OF_CUSTOMERS, since=since, pairs=orjson.dumps(asked).decode())
 
 
 def lock_everybody(session: Session, scope: str, since: datetime) -> list[Entry]:
     """Lock a scope until the transaction ends; then read all orders that were changed at `since` or later."""
-    return _read(session, LOCK_EVERYBODY, scopes=[scope], since=since)
+    return _locked(session, [scope], OF_EVERYBODY, since=since)
 
 
 def write(session: Session, entries: Collection[Entry]) -> None:
@@ -93,8 +93,14 @@ def write(session: Session, entries: Collection[Entry]) -> None:
         session.execute(DELETE, {"ids": deleted})
 
 
-def _read(session: Session, query: TextClause, **values: object) -> list[Entry]:
-    return [Entry(*row) for row in session.execute(query, values)]
+def _locked(session: Session, scopes: Collection[str], query: str, **values: object) -> list[Entry]:
+    """Both in one message; the query is a statement of its own, with a snapshot from after the locks were granted."""
+    locking = f"{prepared(session, LOCK_SCOPES)} (%(scopes)s);"
+    return _read(session, locking + query, scopes=array(sorted(scopes)), **values)
+
+
+def _read(session: Session, query: str, **values: object) -> list[Entry]:
+    return [Entry(*row) for row in fetch(session, query, **values)]
 
 
 COLUMNS = (
@@ -115,24 +121,20 @@ TYPED = (
     "created_at timestamptz, updated_at timestamptz, earlier_updates timestamptz[], version int"
 )
 
-# DO UPDATE, not DO NOTHING: it locks the row whether it was there or not, in the order of the sub-query. What follows
-# the semicolon is a statement of its own, with a snapshot from after the locks were granted; only the way is shared.
+# DO UPDATE, not DO NOTHING: it locks the row whether it was there or not, in the order of the sub-query.
 LOCK_SCOPES = """
-    INSERT INTO order_scopes AS known (scope) SELECT unnest(CAST(:scopes AS text[]))
-    ON CONFLICT (scope) DO UPDATE SET scope = known.scope;
+    INSERT INTO order_scopes AS known (scope) SELECT unnest(CAST($1 AS text[]))
+    ON CONFLICT (scope) DO UPDATE SET scope = known.scope
     """
-FIND = text(f"SELECT {NAMES} FROM orders WHERE id = ANY(CAST(:ids AS uuid[]))")
-FIND_AND_LOCK = text(f"SELECT {NAMES} FROM orders WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR UPDATE")
-LOCK_CUSTOMERS = text(
-    f"""
-    {LOCK_SCOPES}
+FIND = f"SELECT {NAMES} FROM orders WHERE id = ANY(CAST(%(ids)s AS uuid[]))"
+FIND_AND_LOCK = f"{FIND} ORDER BY id FOR UPDATE"
+OF_CUSTOMERS = f"""
     SELECT {NAMES} FROM orders
-    JOIN json_to_recordset(CAST(:pairs AS json)) AS asked(owner_id uuid, customer_id text)
+    JOIN json_to_recordset(CAST(%(pairs)s AS json)) AS asked(owner_id uuid, customer_id text)
     USING (owner_id, customer_id)
-    WHERE updated_at >= :since
+    WHERE updated_at >= %(since)s
     """
-)
-LOCK_EVERYBODY = text(f"{LOCK_SCOPES} SELECT {NAMES} FROM orders WHERE updated_at >= :since")
+OF_EVERYBODY = f"SELECT {NAMES} FROM orders WHERE updated_at >= %(since)s"
 UPDATE = text(
     f"""
     UPDATE orders SET

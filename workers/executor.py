@@ -17,7 +17,6 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -29,6 +28,8 @@ from jobs.kernel.errors import Cancelled, Failed, Forbidden, Rejected, Snooze
 from jobs.kernel.failpoints import Point, reach
 from jobs.kernel.outcome import Again, Done, Outcome, State, failed, rejected, succeeded
 from models.session import Sessions
+from models.sets import fetch
+from models.views import ident
 from workers import receipts
 from workers.faults import database_gone, reply_lost
 from workers.settle import Final, HandBack, Settlement
@@ -36,14 +37,10 @@ from workers.work import Work
 
 log = structlog.get_logger(__name__)
 
-SENDERS = text(
-    """
+SENDERS = """
     SELECT id, role FROM users
-    WHERE id = ANY(CAST(:ids AS uuid[])) AND disabled_at IS NULL AND deleted_at IS NULL
+    WHERE id = ANY(CAST(%(ids)s AS uuid[])) AND disabled_at IS NULL AND deleted_at IS NULL
     """
-)
-
-
 Clock = Callable[[], datetime]
 
 
@@ -110,7 +107,7 @@ class Executor:
     def _guard(self, session: Session, works: list[Work]) -> dict[UUID, str]:
         """Authorize again, as things are now: who sent a job may have lost the right to it since."""
         senders = {work.delivery.owner for work in works if work.delivery.owner}
-        roles = {row.id: row.role for row in session.execute(SENDERS, {"ids": list(senders)})} if senders else {}
+        roles = dict(fetch(session, SENDERS, ids=[ident(sender) for sender in senders])) if senders else {}
         for work in works:
             owner, command = work.delivery.owner, work.command
             role = roles.get(owner) if owner else None

@@ -16,16 +16,12 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from jobs.kernel.outcome import Done, State
-from models.adding import add
+from models.sets import add, fetch
 from models.views import ident, instant
 from workers.settle import Final
 from workers.work import Work
 
-FIRST = text(
-    """
-    SELECT id, run, state, finished_at FROM receipts WHERE id = ANY(CAST(:ids AS uuid[]))
-    """
-)
+FIRST = "SELECT id, run, state, finished_at FROM receipts WHERE id = ANY(CAST(%(ids)s AS uuid[]))"
 GIVE_WAY = text(
     """
     DELETE FROM receipts USING unnest(CAST(:ids AS uuid[]), CAST(:runs AS int[])) AS later(id, run)
@@ -60,9 +56,9 @@ def first_outcomes(session: Session, works: Sequence[Work]) -> dict[UUID, Final]
     """The outcomes of those jobs that are done already, by their ids."""
     runs = {work.delivery.job_id: work.delivery.run for work in works}
     return {
-        row.id: Final(State(row.state), row.finished_at)
-        for row in session.execute(FIRST, {"ids": list(runs)})
-        if not (row.state == State.FAILED and row.run < runs[row.id])
+        job_id: Final(State(state), finished_at)
+        for job_id, run, state, finished_at in fetch(session, FIRST, ids=[ident(job_id) for job_id in runs])
+        if not (state == State.FAILED and run < runs[job_id])
     }
 
 

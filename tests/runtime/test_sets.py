@@ -1,4 +1,4 @@
-"""Rows are added as they are, a few and many."""
+"""Rows are added and fetched as they are, a few and many."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import psycopg2
 import pytest
 from sqlalchemy import text
 
-from models.adding import FEW, add, array
+from models.sets import FEW, add, array, fetch
 from tests.road import Road
 
 TABLE = text("CREATE TEMPORARY TABLE things (id int PRIMARY KEY, what text, list text[]) ON COMMIT DROP")
@@ -50,3 +50,10 @@ def test_a_row_that_is_there_already_is_a_unique_violation_and_leaves_nothing(ro
         with pytest.raises(psycopg2.errors.UniqueViolation), session.begin_nested():
             add(session, "things", ("id", "what"), [("1", "a"), *_others(more), ("1", "b")])
         assert list(session.scalars(text("SELECT id FROM things"))) == []
+
+
+def test_what_is_fetched_is_as_it_was_asked_with(road: Road) -> None:
+    with road.sessions() as session:
+        asked = "SELECT one FROM unnest(CAST(%(hard)s AS text[])) AS one WHERE one <> %(less)s"
+        assert fetch(session, asked, hard=HARD, less="plain") == [(one,) for one in HARD if one != "plain"]
+        assert fetch(session, asked, hard=[], less="plain") == []
