@@ -13,7 +13,7 @@ import orjson
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from models.sets import add, array, fetch, prepared
+from models.sets import FEW, add, array, fetch, prepared
 from models.views import ident, instant
 
 
@@ -70,8 +70,11 @@ def lock_customers(
 ) -> list[Entry]:
     """Lock scopes of the timing rule until the transaction ends, in order of their names; then read the orders of
     these (owner, customer) that were changed at `since` or later."""
-    asked = [{"owner_id": owner, "customer_id": customer} for owner, customer in pairs]
-    return _locked(session, scopes, OF_CUSTOMERS, since=since, pairs=orjson.dumps(asked).decode())
+    asked = [(ident(owner), customer) for owner, customer in pairs]
+    if len(asked) <= FEW:
+        return _locked(session, scopes, OF_FEW_CUSTOMERS, since=since, pairs=tuple(asked))
+    rows = orjson.dumps([{"owner_id": owner, "customer_id": customer} for owner, customer in asked]).decode()
+    return _locked(session, scopes, OF_CUSTOMERS, since=since, pairs=rows)
 
 
 def lock_everybody(session: Session, scope: str, since: datetime) -> list[Entry]:
@@ -134,6 +137,7 @@ OF_CUSTOMERS = f"""
     USING (owner_id, customer_id)
     WHERE updated_at >= %(since)s
     """
+OF_FEW_CUSTOMERS = f"SELECT {NAMES} FROM orders WHERE (owner_id, customer_id) IN %(pairs)s AND updated_at >= %(since)s"
 OF_EVERYBODY = f"SELECT {NAMES} FROM orders WHERE updated_at >= %(since)s"
 UPDATE = text(
     f"""

@@ -6,7 +6,7 @@ import psycopg2
 import pytest
 from sqlalchemy import text
 
-from models.sets import FEW, add, array, fetch
+from models.sets import FEW, add, array, fetch, prepared
 from tests.road import Road
 
 TABLE = text("CREATE TEMPORARY TABLE things (id int PRIMARY KEY, what text, list text[]) ON COMMIT DROP")
@@ -57,3 +57,20 @@ def test_what_is_fetched_is_as_it_was_asked_with(road: Road) -> None:
         asked = "SELECT one FROM unnest(CAST(%(hard)s AS text[])) AS one WHERE one <> %(less)s"
         assert fetch(session, asked, hard=HARD, less="plain") == [(one,) for one in HARD if one != "plain"]
         assert fetch(session, asked, hard=[], less="plain") == []
+
+
+def test_what_leaves_no_choice_is_planned_once_a_connection(road: Road) -> None:
+    insert = "INSERT INTO order_scopes (scope) VALUES ($1)"
+    known = f"SELECT name FROM pg_prepared_statements WHERE statement LIKE '%{insert}'"
+    for _ in range(2):
+        with road.sessions() as session:
+            names = [prepared(session, insert) for _ in range(3)]
+            assert names == [f"EXECUTE {name}" for name in session.scalars(text(known))] * 3
+
+
+def test_it_is_planned_anew_where_a_connection_was_lost(road: Road) -> None:
+    for _ in range(2):
+        with road.sessions() as session:
+            add(session, "order_scopes", ("scope",), [("a",)])
+            session.rollback()
+            session.connection().invalidate()
