@@ -52,10 +52,6 @@ SETTINGS = MappingProxyType(
         "timeout": "0",
     }
 )
-ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(128 * 1024)}
-"""For a server that was built with glibc's allocator, as the one from the wheel is. By default, what is large once makes
-it keep large blocks among the small ones, where each rewrite of the append-only file leaves a hole of its own."""
-
 OLDEST = (6, 2)
 FIX_PROMPT_ANSWER = "y\n"
 
@@ -122,7 +118,6 @@ class Redis:
             self._child = subprocess.Popen(
                 [server, self._conf.resolve()],
                 cwd=self.folder,
-                env=os.environ | ALLOCATOR,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
