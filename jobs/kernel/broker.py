@@ -7,7 +7,7 @@ from typing import Any
 from redis import BlockingConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, ResponseError
+from redis.exceptions import MasterDownError, OutOfMemoryError, ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
@@ -58,8 +58,10 @@ def connect(url: str, *, timeout: float = ANSWER) -> Redis:
 def unavailable(refusal: ResponseError) -> Unavailable | None:
     """What a refused write means for who asked: no room, or no writes at all; None for a refusal of another kind.
 
-    Redis 6.2 buries the word in the error of a script, so that its class does not tell.
+    Redis 6.2 buries the word in the error of a script, so that its class does not tell; of Redis 7 it does, and the
+    client has then taken the word away.
     """
     if isinstance(refusal, OutOfMemoryError) or "OOM" in str(refusal):
         return QueueFull(retry_after=5)
-    return QueueDown() if any(word in str(refusal) for word in UNABLE) else None
+    unable = isinstance(refusal, ReadOnlyError | MasterDownError) or any(word in str(refusal) for word in UNABLE)
+    return QueueDown() if unable else None
