@@ -31,6 +31,12 @@ def logged(servers: Servers, owner: object) -> Counter[tuple[str, str]]:
     return Counter({(op, name): times for op, name, times in found})
 
 
+def repeated(servers: Servers) -> int:
+    """How many effects there have been that had happened before."""
+    ((number,),) = servers.rows("SELECT count(*) - count(DISTINCT (op, order_id)) FROM effect_log")
+    return int(number)
+
+
 def count(servers: Servers) -> int:
     """How many effects there have been."""
     ((number,),) = servers.rows("SELECT count(*) FROM effect_log")
