@@ -14,7 +14,7 @@ SMALL = 100_000
 
 AT_ONCE = 1_000_000
 
-DRAIN_WITHIN, REST_WITHIN = 400, 300
+DRAIN_WITHIN = 400
 SECONDARY_INDEXES = """
 SELECT indexname, indexdef FROM pg_indexes
 WHERE tablename = 'orders' AND indexname NOT IN (SELECT conname FROM pg_constraint)
@@ -68,4 +68,3 @@ def store_orders(servers: Servers, count: int) -> None:
     for _, definition in with_definitions:
         servers.rows(definition)
     servers.rows("VACUUM ANALYZE orders")
-    servers.rest(REST_WITHIN)

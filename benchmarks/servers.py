@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic, sleep
+from time import sleep
 from typing import Any
 
 import psycopg2
@@ -106,19 +106,6 @@ class Servers:
             client.bgrewriteaof()
             while client.info("persistence")["aof_rewrite_in_progress"]:
                 sleep(0.02)
-
-    def rest(self, within: float) -> None:
-        """Wait, so many seconds at most, until PostgreSQL is through with what it does by itself after a lot has
-        changed: its autovacuum takes a quarter of a processor for a minute or more."""
-        deadline = monotonic() + within
-        with closing(psycopg2.connect(self.postgres.url("postgres", "postgres"))) as connection:
-            connection.autocommit = True
-            with connection.cursor() as cursor:
-                while monotonic() < deadline:
-                    cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'autovacuum worker'")
-                    if cursor.fetchone() == (0,):
-                        return
-                    sleep(1)
 
     def broker_bytes(self) -> int:
         """What everything in Redis takes, key by key: the sum of MEMORY USAGE over all databases."""
