@@ -41,6 +41,7 @@ SENDERS = """
     SELECT id, role FROM users
     WHERE id = ANY(CAST(%(ids)s AS uuid[])) AND disabled_at IS NULL AND deleted_at IS NULL
     """
+
 Clock = Callable[[], datetime]
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from redis import BlockingConnectionPool, Redis
 from redis.backoff import NoBackoff
+from redis.exceptions import ClusterDownError, OutOfMemoryError, ReadOnlyError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import MasterDownError, OutOfMemoryError, ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
@@ -63,5 +63,5 @@ def unavailable(refusal: ResponseError) -> Unavailable | None:
     """
     if isinstance(refusal, OutOfMemoryError) or "OOM" in str(refusal):
         return QueueFull(retry_after=5)
-    unable = isinstance(refusal, ReadOnlyError | MasterDownError) or any(word in str(refusal) for word in UNABLE)
+    unable = isinstance(refusal, ReadOnlyError | ClusterDownError) or any(word in str(refusal) for word in UNABLE)
     return QueueDown() if unable else None
