@@ -18,6 +18,7 @@ from uuid import UUID
 
 import structlog
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from config import Settings
@@ -31,7 +32,7 @@ from models.session import Sessions
 from models.sets import fetch
 from models.views import ident
 from workers import receipts
-from workers.faults import database_gone, reply_lost
+from workers.faults import UnheardError, database_gone, reply_lost
 from workers.settle import Final, HandBack, Settlement
 from workers.work import Work
 
@@ -78,13 +79,23 @@ class Executor:
                 work.outcome = outcome
             if database_gone(error):
                 log.warning("database_unavailable", jobs=len(works), error=type(error).__name__)
-                return [Settlement(work.delivery, HandBack()) for work in works]
+                in_doubt = isinstance(error, UnheardError)
+                return [Settlement(work.delivery, HandBack(in_doubt)) for work in works]
             if not look and receipts.overtaken(error):
                 return self._run(works, clock)
             if len(works) == 1:
                 return self._raised(works[0], error, clock)
             half = len(works) // 2
             return self._run(works[:half], clock) + self._run(works[half:], clock)
+
+    def database_answers(self) -> bool:
+        """Whether PostgreSQL can be asked anything."""
+        try:
+            with self._sessions.kw["bind"].connect() as connection:
+                connection.exec_driver_sql("SELECT 1")
+        except (DBAPIError, PoolTimeout):
+            return False
+        return True
 
     def _transact(self, works: list[Work], clock: Clock, look: bool) -> list[Settlement]:
         reach(Point.BATCH_BEGINS)
@@ -101,8 +112,7 @@ class Executor:
             receipts.record(session, [(w, w.outcome) for w in ours if isinstance(w.outcome, Done)], finished_at)
             receipts.make_sure_open(session, [w for w in ours if isinstance(w.outcome, Again)])
             reach(Point.RECEIPT_WRITTEN)
-            session.commit()
-            reach(Point.COMMIT_ANSWERED, reply_lost)
+            _commit(session)
         return told + [_settlement(work, finished_at) for work in ours]
 
     def _guard(self, session: Session, works: list[Work]) -> dict[UUID, str]:
@@ -173,6 +183,16 @@ def _one(ctx: Context, job: Job[Any]) -> Outcome:
         return Again(snooze.until, counted=False, moment=snooze.moment)
     except Cancelled:
         return Done(State.CANCELED)
+
+
+def _commit(session: Session) -> None:
+    try:
+        session.commit()
+        reach(Point.COMMIT_ANSWERED, reply_lost)
+    except Exception as error:
+        if database_gone(error):
+            raise UnheardError from error
+        raise
 
 
 def _settlement(work: Work, finished_at: datetime) -> Settlement:

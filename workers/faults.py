@@ -15,7 +15,7 @@ Source: https://www.postgresql.org/docs/18/errcodes-appendix.html
 
 def database_gone(error: BaseException) -> bool:
     """Whether the database, not the job, is why a transaction did not commit (or may have, unheard)."""
-    if isinstance(error, PoolTimeoutError):
+    if isinstance(error, PoolTimeoutError | UnheardError):
         return True
     invalidated = isinstance(error, DBAPIError) and error.connection_invalidated
     cause = error.orig if isinstance(error, DBAPIError) else error
@@ -24,6 +24,10 @@ def database_gone(error: BaseException) -> bool:
     code = cause.pgcode
     lost = code is None and isinstance(cause, psycopg2.OperationalError | psycopg2.InterfaceError)
     return invalidated or lost or (code or "").startswith(GONE_CLASSES)
+
+
+class UnheardError(Exception):
+    """A COMMIT was sent, and the database was gone before it answered: done or not, nobody can say yet."""
 
 
 def reply_lost(said: str) -> Exception:

@@ -114,7 +114,12 @@ class LeaseWorker:
         self._pace.learn(len(works), took)
         if all(isinstance(settlement.verdict, HandBack) for settlement in settlements):
             self._leave()
-            self._stopping.wait(0.5)  # the database is away: do not turn the queue over and over
+            self._wait_for_database()
+
+    def _wait_for_database(self) -> None:
+        """Take nothing while it is away: what stays queued is known to be no further than that."""
+        while not self._stopping.wait(0.5) and not self._executor.database_answers():
+            pass
 
     def _next(self) -> list[Delivery]:
         """What was asked for ahead, and what there is where that was nothing."""
@@ -157,6 +162,6 @@ class LeaseWorker:
         log.warning("worker_gave_up", worker=self.name, jobs=len(held))
         try:
             leases = Leases(broker.connect(self._settings.redis_url), self._settings, self.name)
-            leases.settle([Settlement(delivery, HandBack()) for delivery in held])
+            leases.settle([Settlement(delivery, HandBack(in_doubt=True)) for delivery in held])
         finally:
             os._exit(1)

@@ -36,6 +36,7 @@ for i = 3, #ARGV do
     local id, key = expired[at], 'rq:job:' .. expired[at]
     local token = redis.call('HGET', key, 'token')
     if token then
+      redis.call('HSET', key, 'in_doubt', 1) -- its worker may have committed
       if tonumber(expired[at + 1]) > tonumber(known[2]) then suspect(key, token) end
       requeue(queue, id, token)
       reaped = reaped + 1

@@ -1,7 +1,8 @@
 -- Settle: tell the outcome of each job of a batch, if its lease is still this worker's.
 -- ARGV: 1 worker name, 2 seconds a final hash stays, then per job:
 --       id, queue, token, verb, owner or '', 'suspect' or '', state, ended_at, due in us, moment in us or ''
--- verb: final | again (an attempt was used up) | snooze (none was) | back (to the front of the queue, nothing counted).
+-- verb: final | again (an attempt was used up) | snooze (none was) | back (to the front of the queue, nothing counted) |
+--       doubt (the same, of what may have been committed).
 -- Returns how many were settled; a stranger's lease is left alone. The outcome itself stands in the receipt; a final
 -- hash is there to be found for a while, small, and keeps its token, which names the worker. A failed one keeps its data.
 -- include clock
@@ -54,7 +55,7 @@ end
 
 local function later(at, key, verb)
   redis.call('HSET', key, 'state', 'scheduled', 'status', 'scheduled', 'due', ARGV[at + 8])
-  redis.call('HDEL', key, 'token')
+  redis.call('HDEL', key, 'token', 'in_doubt')
   if verb == 'snooze' then redis.call('HINCRBY', key, 'attempts', -1) end
   if ARGV[at + 9] ~= '' then
     redis.call('HSET', key, 'moment', ARGV[at + 9])
@@ -68,8 +69,9 @@ for at = 3, #ARGV, FIELDS do
   local key = 'rq:job:' .. id
   if redis.call('ZSCORE', 'rq:wip:' .. queue, id .. ':' .. token) then
     settled = settled + 1
-    if verb == 'back' then
+    if verb == 'back' or verb == 'doubt' then
       requeue(queue, id, token)
+      if verb == 'doubt' then redis.call('HSET', key, 'in_doubt', 1) end
       redis.call('HINCRBY', key, 'attempts', -1)
     else
       add(removals, 'millrace:leases:' .. queue, id)

@@ -34,7 +34,12 @@ class Final(NamedTuple):
 
 
 class HandBack(NamedTuple):
-    """The job was not tried: back to the front of its queue, nothing counted."""
+    """The job was not tried: back to the front of its queue, nothing counted.
+
+    `in_doubt`: it may have been committed all the same, so that only PostgreSQL knows whether it is final.
+    """
+
+    in_doubt: bool = False
 
 
 class Settlement(NamedTuple):
@@ -54,4 +59,4 @@ class Settlement(NamedTuple):
             moment = micros(verdict.moment) if verdict.moment else ""
             verb = "again" if verdict.counted else "snooze"
             return (*named, verb, owner, suspect, "", "", micros(verdict.at), moment)
-        return (*named, "back", owner, suspect, "", "", "", "")
+        return (*named, "doubt" if verdict.in_doubt else "back", owner, suspect, "", "", "", "")

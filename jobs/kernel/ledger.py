@@ -42,7 +42,7 @@ class Ledger:
         try:
             kept = self.receipt(job_id)
         except (DBAPIError, PoolTimeoutError):
-            if live is None or live.state.final:
+            if live is None or live.perhaps_final:
                 raise
             return live
         return newest(live, kept)

@@ -28,6 +28,7 @@ FIELDS = (
     "data",
     "fingerprint",
     "run",
+    "in_doubt",
 )
 """The fields of a job's hash that a record needs, in the order `from_hash` takes their values."""
 
@@ -39,6 +40,7 @@ Values = Sequence[bytes | None]
 @dataclass(frozen=True, slots=True)
 class JobRecord:
     """What is known of one job. Times are UTC; `progress` is `{done, total}` or None; `run` counts from 1.
+    `in_doubt`: a worker that had it may have committed it, and never told.
     What Redis has of a final job is not its outcome: that stands in the receipt.
     """
 
@@ -57,6 +59,12 @@ class JobRecord:
     resource: str | None = None
     fingerprint: str | None = None
     run: int = 1
+    in_doubt: bool = False
+
+    @property
+    def perhaps_final(self) -> bool:
+        """Whether a receipt may stand behind what Redis says: of a job that a worker has in hand, or had and never told."""
+        return self.in_doubt or self.state is State.RUNNING or self.state.final
 
     def view(self, *, with_result: bool = True) -> dict[str, Any]:
         """The job as a client sees it; without `result` in lists and streams."""
@@ -90,7 +98,7 @@ def from_hash(job_id: UUID, values: Values) -> JobRecord | None:
 
 
 def _from_hash(job_id: UUID, values: Values) -> JobRecord | None:
-    kind, state, owner, created, due, started, ended, attempts, data, fingerprint, run = values
+    kind, state, owner, created, due, started, ended, attempts, data, fingerprint, run, doubt = values
     if state is None or created is None or kind is None:
         return None
     return JobRecord(
@@ -106,6 +114,7 @@ def _from_hash(job_id: UUID, values: Values) -> JobRecord | None:
         resource=_resource(job_id, data),
         fingerprint=fingerprint.decode() if fingerprint else None,
         run=int(run or 1),
+        in_doubt=doubt is not None,
     )
 
 

@@ -15,4 +15,4 @@ def assert_met(row: Row, folder: Path) -> None:
     seed = int(os.environ.get("SEED") or random.randrange(2**32))
     sys.stdout.write(f"SEED={seed}\n")
     result = row.run(Trial(folder, random.Random(f"{seed} {row.name}"), quick=True, slack=PATIENT))
-    assert result.missed == [], result.figures
+    assert result.missed == [], (result.figures, result.missed)
