@@ -53,7 +53,7 @@ def test_postgresql_stopped_under_load_delays_writes_and_loses_nothing(stack: St
         sightings.see(user.until_final(mine.json()["id"]))
         loaded.close()
         stack.assert_each_once(user, [placed["id"], mine.json()["id"], *load.acknowledged])
-    assert load.refused == []
+    assert "database_unavailable" not in {answer.json()["code"] for answer in load.refused}
     assert sightings.wrong == []
     attempts = stack.rows("SELECT DISTINCT attempts FROM receipts WHERE owner_id = %s", str(user.owner))
     assert attempts == [(1,)]

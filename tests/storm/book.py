@@ -9,7 +9,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import requests
 
@@ -29,13 +29,20 @@ UNKNOWN_SERVICE = "000"
 Outcome = tuple[str, str | None]
 
 
+class Refusal(NamedTuple):
+    """An answer that was no acknowledgement: its status (LOST where there was none), the seconds it took, its code."""
+
+    status: int
+    seconds: float
+    code: str = ""
+
+
 @dataclass
 class Write:
     """One write. `outcome`: what it has to come to, status and code. `effect`: what it does, where that succeeds.
     `job_id`: what its key stands for, so that it is known whatever is heard of it.
 
-    `acknowledged`: when its 202 came, on the monotonic clock. `tries`: requests it took. `refused`: statuses of the
-    answers that were no acknowledgement, with the seconds each took; a lost connection is 0.
+    `acknowledged`: when its 202 came, on the monotonic clock. `tries`: requests it took.
     """
 
     method: str
@@ -48,7 +55,7 @@ class Write:
     target: str | None = None
     acknowledged: float | None = None
     tries: int = 0
-    refused: list[tuple[int, float]] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
 
     @property
     def order_id(self) -> str:
@@ -77,7 +84,7 @@ class Book:
             return [write for write in self.writes if write.acknowledged is not None]
 
     @property
-    def refused(self) -> list[tuple[int, float]]:
+    def refused(self) -> list[Refusal]:
         with self._lock:
             return [answer for write in self.writes for answer in write.refused]
 
@@ -127,14 +134,14 @@ class Book:
                 write.method, write.path, json=write.body, headers={"Idempotency-Key": write.key}, timeout=timeout
             )
         except requests.RequestException:
-            write.refused.append((LOST, time.monotonic() - began))
+            write.refused.append(Refusal(LOST, time.monotonic() - began))
             return LOST
         if answer.status_code == ACCEPTED:
             if answer.json()["id"] != write.job_id:
                 self.wrong_answers.append(f"{write.job_id} was acknowledged as {answer.json()['id']}")
             write.acknowledged = time.monotonic()
             return ACCEPTED
-        write.refused.append((answer.status_code, time.monotonic() - began))
+        write.refused.append(Refusal(answer.status_code, time.monotonic() - began, _code(answer)))
         if answer.status_code not in AGAIN:
             self.wrong_answers.append(f"{write.method} {write.path}: {answer.status_code} {answer.text[:200]}")
         return answer.status_code
@@ -149,6 +156,11 @@ class Book:
         assert self.user.owner is not None
         key = secrets.token_hex(12)
         return Write(*request, key=key, job_id=str(keyed_id(self._secret, self.user.owner, key)), **more)
+
+
+def _code(answer: requests.Response) -> str:
+    problem = answer.headers.get("Content-Type", "").startswith("application/problem+json")
+    return str(answer.json()["code"]) if problem else ""
 
 
 class Writer:

@@ -48,8 +48,8 @@ def run(trial: Trial) -> Result:
             took = time.monotonic() - began
         final = checker.until_final(stack, book, trial.pick(60, 20) * trial.slack) is not None
         verdict = checker.check(stack, book)
-    statuses = {status for status, _ in book.refused}
-    slowest = max(seconds for _, seconds in book.refused)
+    statuses = {refusal.status for refusal in book.refused}
+    slowest = max(refusal.seconds for refusal in book.refused)
     result = Result(
         f"{taken:,} jobs filled it to 80 %, {ballast:,} bytes of somebody else's to the last; then {len(book.refused)} answers "
         f"{sorted(statuses)}, the slowest in {slowest:.2f} s; writes were taken again {took:.1f} s after the workers came; "
