@@ -16,7 +16,6 @@ from uuid import UUID
 
 import structlog
 from redis import Redis
-from sqlalchemy.exc import SQLAlchemyError
 
 from api.flight import aside
 from jobs.kernel import broker, keys
@@ -24,6 +23,7 @@ from jobs.kernel.errors import QueueDown
 from jobs.kernel.ledger import Ledger
 from jobs.kernel.outcome import FINAL
 from jobs.kernel.record import JobRecord
+from models.session import DATABASE_ERRORS
 
 LOOK = 1.0
 """Seconds between looks at all that is waited for: what is told while nobody listens is told in vain."""
@@ -88,7 +88,7 @@ class Waiting:
                 if job is None or job.state.final:
                     return job
             return self._ledger.find(job_id)
-        except (QueueDown, SQLAlchemyError):
+        except (QueueDown, *DATABASE_ERRORS):
             return None
 
     def watch(self, job_id: UUID, seconds: float) -> JobRecord | None:
@@ -114,7 +114,7 @@ class Waiting:
     def _subscribe(self, channel: str) -> None:
         redis = broker.connect(self._url, timeout=5)
         try:
-            with redis.pubsub() as pubsub:  # type: ignore[no-untyped-call]
+            with redis.pubsub() as pubsub:
                 pubsub.subscribe(channel)
                 look = 0.0
                 while self._channel == channel:

@@ -7,8 +7,6 @@ from uuid import UUID
 
 from flask import Flask, Response, g
 from sqlalchemy import Select, bindparam, select
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from structlog.contextvars import bind_contextvars
 from werkzeug.exceptions import HTTPException
 
@@ -26,6 +24,7 @@ from jobs.kernel.errors import Invalid, NotFound, Rejected
 from jobs.kernel.outcome import State
 from jobs.kernel.record import JobRecord
 from jobs.kernel.submit import Accepted, Submission, fingerprint, keyed_id, new_id
+from models.session import DATABASE_ERRORS
 from models.views import ident
 
 
@@ -41,7 +40,7 @@ def _view(command: type[Command], route: Route) -> View:
     owners = _lookup(command)
 
     @guard(command.policy.access)
-    def write(id: str | None = None) -> Response:  # noqa: A002 - the route's own name for it
+    def write(id: str | None = None) -> Response:
         who = known_caller()
         try:
             target = id_of(id) if id is not None else None
@@ -106,7 +105,7 @@ def _earlier(submission: Submission, who: Caller | None, owner_of: Select[UUID] 
         try:
             with aside():  # a PostgreSQL that hangs does not keep creates from being accepted
                 earlier = services().ledger.receipt(submission.id)
-        except (DBAPIError, PoolTimeout):
+        except DATABASE_ERRORS:
             if owner_of is not None:
                 raise
             # a create goes on without the look: the worker finds the receipt, and nothing takes effect twice

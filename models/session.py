@@ -6,10 +6,14 @@ from typing import Any
 
 import psycopg2
 from sqlalchemy import URL, Engine, create_engine, event, make_url
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session, sessionmaker
 
 Sessions = sessionmaker[Session]
+
+DATABASE_ERRORS = (DBAPIError, PoolTimeoutError)
+"""What asking PostgreSQL may raise: its refusal, a lost connection, or that there was none to be had."""
 
 NETWORK = {
     "connect_timeout": 2,

@@ -2,7 +2,7 @@
 a statement costs a single job as much as PostgreSQL does.
 
 New rows go in by INSERT where they are few, in one round trip; many by COPY, at half of what it costs PostgreSQL.
-All raise psycopg2.Error; of a connection that was lost, the session lets go.
+All raise DBAPIError, as the session itself does; of a connection that was lost, it lets go.
 
 Source of COPY's text format: https://www.postgresql.org/docs/18/sql-copy.html#SQL-COPY-FILE-FORMATS
 """
@@ -15,6 +15,7 @@ from io import BytesIO
 from typing import Any
 
 import psycopg2
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 FEW = 8
@@ -74,10 +75,13 @@ def _cursor(session: Session) -> Iterator[Any]:
     cursor = raw.cursor()
     try:
         yield cursor
-    except psycopg2.Error:
-        if raw.closed:
+    except psycopg2.Error as error:
+        lost = bool(raw.closed)
+        if lost:
             session.invalidate()
-        raise
+        raise DBAPIError.instance(
+            None, None, error, psycopg2.Error, hide_parameters=True, connection_invalidated=lost
+        ) from error
     finally:
         cursor.close()
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import cache
 from itertools import groupby
@@ -17,8 +16,6 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from config import Settings
@@ -28,7 +25,7 @@ from jobs.kernel.envelope import Job
 from jobs.kernel.errors import Cancelled, Failed, Forbidden, Rejected, Snooze
 from jobs.kernel.failpoints import Point, reach
 from jobs.kernel.outcome import Again, Done, Outcome, State, failed, rejected, succeeded
-from models.session import Sessions
+from models.session import DATABASE_ERRORS, Sessions
 from models.sets import fetch
 from models.views import ident
 from workers import receipts
@@ -93,7 +90,8 @@ class Executor:
         try:
             with self._sessions.kw["bind"].connect() as connection:
                 connection.exec_driver_sql("SELECT 1")
-        except (DBAPIError, PoolTimeout):
+        except DATABASE_ERRORS as error:
+            log.warning("database_unavailable", jobs=0, error=type(error).__name__)
             return False
         return True
 
@@ -139,8 +137,8 @@ class Executor:
 
     def _raised(self, work: Work, error: Exception, clock: Clock) -> list[Settlement]:
         """A single job raised: tell its receipt if it has one by now, else try it again by policy, else fail it."""
-        if first := self._overtaken(work):
-            return [Settlement(work.delivery, first)]
+        if (verdict := self._overtaken(work)) is not None:
+            return [Settlement(work.delivery, verdict)]
         log.error(
             "job_raised",
             job_id=work.delivery.id,
@@ -159,17 +157,20 @@ class Executor:
         work.outcome = failed(Failed(f"The job failed {work.delivery.attempt} times.", code="job_failed"))
         return self._run([work], clock)
 
-    def _overtaken(self, work: Work) -> Final | None:
-        """The receipt that another worker has written for a job while this one was at it."""
-        with suppress(DBAPIError), self._sessions() as session:
-            return receipts.first_outcomes(session, [work]).get(work.id)
-        return None
+    def _overtaken(self, work: Work) -> Final | HandBack | None:
+        """The outcome that another worker has written down for a job while this one was at it; where the database is
+        gone before that could be seen, the job goes back."""
+        try:
+            with self._sessions() as session:
+                return receipts.first_outcomes(session, [work]).get(work.id)
+        except DATABASE_ERRORS as error:
+            return HandBack() if database_gone(error) else None
 
 
 @cache
 def _together(kind: type[Command]) -> tuple[str, type[Command]]:
     """The name of the group a command is handled in: kinds that share a `handle_many` share it."""
-    return (kind.handle_many.__func__.__qualname__ if handles_many(kind) else kind.kind), kind  # type: ignore[attr-defined]
+    return (kind.handle_many.__qualname__ if handles_many(kind) else kind.kind), kind
 
 
 def _one(ctx: Context, job: Job[Any]) -> Outcome:

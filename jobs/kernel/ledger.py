@@ -11,8 +11,6 @@ from uuid import UUID
 from redis import Redis
 from rq.utils import as_text
 from sqlalchemy import bindparam, select, tuple_
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from jobs.kernel import broker, keys
 from jobs.kernel.errors import QueueDown
@@ -21,7 +19,7 @@ from jobs.kernel.record import FIELDS, JobRecord, Values, from_hash, from_receip
 from jobs.kernel.scripts import script
 from jobs.kernel.times import micros
 from models import Receipt
-from models.session import Sessions
+from models.session import DATABASE_ERRORS, Sessions
 
 
 class Ledger:
@@ -34,14 +32,14 @@ class Ledger:
 
     def find(self, job_id: UUID) -> JobRecord | None:
         """The job as it now is, or None. Raises QueueDown when only Redis could know and it does not answer,
-        DBAPIError when only PostgreSQL could."""
+        one of DATABASE_ERRORS when only PostgreSQL could."""
         try:
             live = from_hash(job_id, cast(Values, self._redis.hmget(keys.job(job_id), FIELDS)))
         except broker.LOST as lost:
             return self._or_raise(self.receipt(job_id), lost)
         try:
             kept = self.receipt(job_id)
-        except (DBAPIError, PoolTimeoutError):
+        except DATABASE_ERRORS:
             if live is None or live.perhaps_final:
                 raise
             return live

@@ -1,16 +1,22 @@
-"""What may be told of a job while PostgreSQL is away: nothing that its receipt might contradict."""
+"""PostgreSQL going away: what may be told of a job, which is nothing that its receipt might contradict; and what becomes
+of one that was being looked for."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
 from uuid import UUID
 
+import psycopg2
 import pytest
 from sqlalchemy.exc import DBAPIError
 
 from jobs.kernel import failpoints
 from jobs.kernel.failpoints import LOSE, Point
-from jobs.kernel.outcome import State
+from jobs.kernel.outcome import Again, State
+from tests.processes import until
 from tests.road import Road
 from workers.settle import HandBack, Settlement
 
@@ -63,10 +69,11 @@ def test_a_job_whose_worker_died_after_its_commit_is_not(road: Road, away: Road)
 
 
 def test_a_job_whose_commit_was_not_answered_is_not(
-    road: Road, away: Road, tmp_path: object, monkeypatch: pytest.MonkeyPatch
+    road: Road, away: Road, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = road.submit("test.probe")
-    monkeypatch.setattr(failpoints, "_armed", {Point.COMMIT_ANSWERED: (LOSE, f"{tmp_path}/latch")})
+    monkeypatch.setattr(failpoints, "_armed", {})
+    failpoints.arm(f"{Point.COMMIT_ANSWERED}={LOSE}@{tmp_path / 'latch'}")
     (settlement,) = road.execute(road.reserve())
     assert settlement.verdict == HandBack(in_doubt=True)
     road.leases.settle([settlement])
@@ -83,3 +90,22 @@ def test_a_doubt_ends_with_the_next_transaction_that_leaves_the_job_open(road: R
     assert untold(away, job_id)
     road.work()
     assert away.status(job_id) is State.SCHEDULED
+
+
+BLOCKED = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = 'millrace-worker'"
+
+
+@pytest.mark.parametrize(("ends", "verdict"), [(True, HandBack), (False, Again)])
+def test_a_job_that_raised_and_whose_receipt_cannot_be_looked_for(road: Road, ends: bool, verdict: type) -> None:
+    """The connection ends while it waits for the table: handed back. Or it waits too long: tried again, as it raised."""
+    road.submit("test.probe", {"do": "raise"})
+    deliveries = road.reserve()
+    with closing(psycopg2.connect(road.settings.database_url)) as other, ThreadPoolExecutor() as worker:
+        cursor = other.cursor()
+        cursor.execute("LOCK TABLE receipts IN ACCESS EXCLUSIVE MODE")
+        executed = worker.submit(road.execute, deliveries)
+        until(lambda: bool(road.rows(BLOCKED)))
+        if ends:
+            cursor.execute(f"SELECT pg_terminate_backend(pid) FROM ({BLOCKED}) AS blocked")
+        (settlement,) = executed.result(30)
+    assert isinstance(settlement.verdict, verdict)
