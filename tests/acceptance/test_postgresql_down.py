@@ -25,7 +25,8 @@ def test_postgresql_stopped_under_load_delays_writes_and_loses_nothing(stack: St
         try:
             began = time.monotonic()
             key = {"Idempotency-Key": "through-the-outage"}
-            mine, told = user.post(order("mine"), headers=key), list[bool]()
+            mine = user.post(order("mine"), headers=key)
+            told: list[bool] = []
             while time.monotonic() - began < 4:  # long enough for a worker to try more often than the policy allows
                 for answer in (user.post(order("mine"), headers=key), user.get(f"/v1/jobs/{mine.json()['id']}")):
                     assert answer.elapsed.total_seconds() < ANSWERS_WITHIN
@@ -64,8 +65,9 @@ def test_workers_started_while_postgresql_is_away_begin_when_it_is_back(stack: S
     with ExitStack() as outage:
         outage.callback(lambda: stack.start_postgres(user))
         stack.postgres.stop("immediate")
+        before = stack.count("workers", "database_unavailable")
         with stack.workers(1), stack.scheduler():
-            time.sleep(1)
+            until(lambda: stack.count("workers", "database_unavailable") > before)
             outage.close()
             stack.until_done(user, set(acknowledged), EFFECT_WITHIN)
             stack.assert_each_once(user, acknowledged)

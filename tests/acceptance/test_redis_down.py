@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
@@ -67,8 +66,9 @@ def test_workers_started_while_redis_is_away_begin_when_it_is_back(stack: Stack,
     with ExitStack() as outage:
         outage.callback(stack.start_redis)
         stack.redis.kill()
+        before = stack.count("workers", "queue_unavailable")
         with stack.workers(1), stack.scheduler():
-            time.sleep(1)
+            until(lambda: stack.count("workers", "queue_unavailable") > before)
             outage.close()
             stack.until_done(user, set(acknowledged), EFFECT_WITHIN)
             stack.assert_each_once(user, acknowledged)

@@ -20,12 +20,13 @@ from tests.road import Road
 from workers.lease_worker import LeaseWorker
 
 Effects = Callable[[], dict[str, int]]
+LEASE_SECONDS = 2
 
 
 @contextmanager
 def workers(road: Road, tmp_path: Path, *arguments: str) -> Iterator[psutil.Process]:
     """A supervisor and its workers, which know the probes; leases are short."""
-    settings = road.settings.model_copy(update={"lease_seconds": 2})
+    settings = road.settings.model_copy(update={"lease_seconds": LEASE_SECONDS})
     command = python("-m", "tests.probes", "--queues", "default,orders", *arguments)
     with running(command, settings, tmp_path / "workers.log") as process:
         until(lambda: Worker.count(connection=road.redis) > 0 or process.poll() is not None)
@@ -106,12 +107,12 @@ def test_a_paused_workers_late_commit_changes_nothing(road: Road, effects: Effec
         (child,) = children(supervisor.pid)
         child.send_signal(signal.SIGSTOP)
         try:
-            time.sleep(2.5)
+            time.sleep(LEASE_SECONDS + 0.5)  # its lease has run out
             with workers(road, tmp_path):
                 until(lambda: road.status(job_id) is State.SUCCEEDED, 40)
         finally:
             child.send_signal(signal.SIGCONT)
-        time.sleep(1)
+        time.sleep(1)  # it does what it was about to do
         late = road.submit("test.probe")
         until(lambda: road.status(late) is State.SUCCEEDED)
     assert effects() == {str(job_id): 1, str(late): 1}

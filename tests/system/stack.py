@@ -152,6 +152,10 @@ class Stack(Servers):
         """What one of LOGS holds of JSON."""
         return [json.loads(line) for line in self.log(name).read_text().splitlines() if line.startswith("{")]
 
+    def count(self, name: str, event: str) -> int:
+        """How often one of LOGS tells of an event."""
+        return sum(line["event"] == event for line in self.lines(name))
+
     def close(self) -> None:
         """End the API, and all connections to it."""
         for client in self._clients:

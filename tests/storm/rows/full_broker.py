@@ -20,6 +20,9 @@ ROOM = 6 * 1024 * 1024
 
 BALLAST = "ballast"
 REFUSED_WITHIN = 60
+FULL_SECONDS = 2
+"""How long it stays full, so that what is taken meanwhile shows."""
+
 BACK_WITHIN = 30
 FINAL_TTL_SECONDS = 3
 """How long final jobs stay: by default a quarter of an hour, for which nobody wants to wait here."""
@@ -37,7 +40,7 @@ def run(trial: Trial) -> Result:
             until(lambda: bool(book.refused), REFUSED_WITHIN)
             taken = len(book.acknowledged)
             ballast = _fill(stack)
-            time.sleep(2)
+            time.sleep(FULL_SECONDS)
             while_full = len(book.acknowledged) - taken
             began = time.monotonic()
             running.enter_context(stack.workers(2))

@@ -43,7 +43,7 @@ def run(trial: Trial) -> Result:
         final = checker.until_final(stack, book, trial.pick(DEAD_WITHIN, 20) * trial.slack) is not None
         until(lambda: len(children_of(supervisor)) == WORKERS, 30)
         alive = len(children_of(supervisor))
-        deaths = sum(line["event"] == "worker_process_ended" for line in stack.lines("workers"))
+        deaths = stack.count("workers", "worker_process_ended")
         verdict = checker.check(stack, book)
     dead = [job_id for job_id, (state, _) in expected.items() if state == "failed"]
     result = Result(
