@@ -35,7 +35,7 @@ def guard(access: Access) -> Callable[[View], View]:
                 raise Forbidden
             return view(**arguments)
 
-        guarded.access = access  # type: ignore[attr-defined]
+        vars(guarded)["access"] = access
         return guarded
 
     return declare

@@ -40,6 +40,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     Migrate(app, SimpleNamespace(metadata=Base.metadata), directory="migrations")
     if settings.trusted_proxies:
         hops = settings.trusted_proxies
+        # Flask's own way to wrap an application, which mypy takes for a method that is replaced.
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=0, x_prefix=0)  # type: ignore[method-assign]
     return app
 

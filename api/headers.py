@@ -67,6 +67,7 @@ log = structlog.get_logger(__name__)
 
 def register(app: Flask, settings: Settings) -> None:
     """Take part in every request: before Flask, to name it; and last, to finish its answer and log it."""
+    # Flask's own way to wrap an application, which mypy takes for a method that is replaced.
     app.wsgi_app = with_headers(app.wsgi_app)  # type: ignore[assignment,method-assign]
     app.after_request(_finish)
     if settings.cors_origins:

@@ -44,7 +44,7 @@ def register(app: Flask) -> None:
 
 @reads()
 @documented("Read a job", response=schemas.Job, conditional=True, waits=True)
-def get_job(id: str) -> Response:  # noqa: A002 - the route's own name for it
+def get_job(id: str) -> Response:
     """One job as it is now, or with `Prefer: wait=N` as soon as it is final."""
     seconds = terms.wait_of_request()
     job_id = id_of(id)

@@ -48,6 +48,7 @@ log = structlog.get_logger(__name__)
 class Counters(RedisStorage):
     """Fixed windows in Redis, each counted and looked at in one round trip instead of three."""
 
+    # Its base declares it without ClassVar, which a list in a class has to have.
     STORAGE_SCHEME: ClassVar[list[str]] = ["millrace"]  # type: ignore[misc]
 
     def __init__(self, uri: str, redis: Redis, **_: Any) -> None:
@@ -91,6 +92,7 @@ class Limits:
             key_func=self._caller_key,
             strategy="fixed-window",
             storage_uri="millrace://",
+            # Typed as strings, and handed to the storage as they are.
             storage_options={"redis": redis},  # type: ignore[dict-item]
             swallow_errors=True,
         )
@@ -107,6 +109,7 @@ class Limits:
     def _limit_of_write(self, user: UUID) -> Limit | None:
         if self._user is None:
             return None
+        # The storage is typed as any, and is Counters, which has a prefix.
         name = self._limiter.storage.prefixed_key(self._user.key_for(self._key("user", user), SCOPE))  # type: ignore[attr-defined]
         return Limit(name, self._user.amount, self._user.get_expiry())
 

@@ -21,7 +21,7 @@ FAILED = "Error handling request"
 """How a line begins that gives a path and its query; the traceback that follows is worth keeping."""
 
 
-class Logger(glogging.Logger):  # type: ignore[misc]
+class Logger(glogging.Logger):
     """Passes gunicorn's lines on to the root logger."""
 
     def setup(self, cfg: Config) -> None:

@@ -74,7 +74,7 @@ class InFlight:
         return self._count >= self._most and self._clock() - self._since > STEADY
 
 
-class Worker(GeventWorker):  # type: ignore[misc]
+class Worker(GeventWorker):
     """gunicorn's gevent worker, with a door to every connection."""
 
     alive: bool

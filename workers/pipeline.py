@@ -38,7 +38,7 @@ class Call:
         packed = hiredis.pack_command(("EVALSHA", self._script.sha, 0, *self._args))
         if self._first:
             packed = hiredis.pack_command(self._first) + packed
-        connection.send_packed_command([packed])  # type: ignore[no-untyped-call]
+        connection.send_packed_command([packed])
 
     def read(self, connection: Connection) -> None:
         """Take the replies, which are the next ones of the connection."""
@@ -102,7 +102,7 @@ class Pipeline:
 
     def _drop(self, lost: Exception) -> None:
         if self._connection is not None:
-            self._connection.disconnect()  # type: ignore[no-untyped-call]
+            self._connection.disconnect()
             self._pool.release(self._connection)
             self._connection = None
         while self._under_way:

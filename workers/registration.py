@@ -38,10 +38,10 @@ class Registration:
             self._worker.heartbeat()
         else:
             self._redis.sadd(Queue.redis_queues_keys, *self._worker.queue_keys())  # a queue shows before its first job
-            self._worker.register_birth()  # type: ignore[no-untyped-call]
+            self._worker.register_birth()
             self._worker.set_state(WorkerStatus.IDLE)
 
     def sign_off(self) -> None:
         """Leave the registry."""
         if self._worker is not None:
-            self._worker.register_death()  # type: ignore[no-untyped-call]
+            self._worker.register_death()

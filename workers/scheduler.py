@@ -36,7 +36,7 @@ CHUNK = 500
 class JsonJob(Job):
     """RQ's job, in JSON unless told otherwise."""
 
-    def __init__(self, id: str | None = None, connection: Redis | None = None, serializer: Any = None) -> None:  # noqa: A002 - RQ names it so
+    def __init__(self, id: str | None = None, connection: Redis | None = None, serializer: Any = None) -> None:
         super().__init__(id, connection, serializer or JSONSerializer)
 
 
@@ -49,7 +49,7 @@ class JsonQueue(Queue):
         super().__init__(name, **({"serializer": JSONSerializer} | named))
 
 
-class DueScheduler(Scheduler):  # type: ignore[misc]
+class DueScheduler(Scheduler):
     """Moves jobs that are due to their queues, while it holds the lock."""
 
     job_class = JsonJob

@@ -63,7 +63,7 @@ def many() -> Response:
 
 @reads()
 @documented("Read an order", response=OrderShape, conditional=True)
-def one(id: str) -> Response:  # noqa: A002 - the route's own name for it
+def one(id: str) -> Response:
     """One order of the caller's, or any for an admin."""
     with services().sessions() as session:
         row = session.scalars(select(Order).where(Order.id == id_of(id))).one_or_none()

@@ -76,6 +76,7 @@ class Calls:
 
     def __call__(self, args: Sequence[Argument]) -> Any:
         """The script's reply. Raises one of `broker.LOST` when none came, ResponseError when Redis refused."""
+        # hiredis says "a tuple of one" where it takes any.
         call = Call(hiredis.pack_command(("EVALSHA", self._script.sha, 0, *args)))  # type: ignore[arg-type]
         self._waiting.append(call)
         try:
@@ -125,7 +126,7 @@ class Calls:
         """Answer all of them, whatever happens."""
         try:
             connection = self._ready()
-            connection.send_packed_command([b"".join([call.packed for call in together])], False)  # type: ignore[no-untyped-call]
+            connection.send_packed_command([b"".join([call.packed for call in together])], False)
             for call in together:
                 try:
                     call.answer(connection.read_response())
@@ -165,15 +166,15 @@ class Calls:
         if self._connection is None:
             self._connection = self._pool.make_connection()
         connection = self._connection
-        connection.connect()  # type: ignore[no-untyped-call]
+        connection.connect()
         if monotonic() - self._heard > FRESH and _has_ended(connection):
-            connection.disconnect()  # type: ignore[no-untyped-call]
-            connection.connect()  # type: ignore[no-untyped-call]
+            connection.disconnect()
+            connection.connect()
         return connection
 
     def _disconnect(self) -> None:
         if self._connection is not None:
-            self._connection.disconnect()  # type: ignore[no-untyped-call]
+            self._connection.disconnect()
 
 
 def another(error: Exception) -> Exception:
