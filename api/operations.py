@@ -112,7 +112,7 @@ def _job(command: type[Command], route: Route, names: Names, state: State) -> di
         started_at=ended,
         finished_at=ended,
         attempts=int(state.final),
-        resource=route.resource(JOB_ID, TARGET_ID if route.has_target else None, creates=command.creates),
+        resource=command.resource_of(JOB_ID, TARGET_ID if route.has_target else None),
     )
     return {"application/json": {"schema": names[Job], "example": record.view()}}
 

@@ -119,7 +119,8 @@ def _earlier(submission: Submission, who: Caller | None, owner_of: Select[UUID] 
 def _lookup(command: type[Command]) -> Select[UUID] | None:
     if command.target is None:
         return None
-    return select(command.target.owner_id).where(command.target.id == bindparam("id"))
+    there = select(command.target.owner_id).where(command.target.id == bindparam("id"))
+    return there.where(command.target.deleted_at.is_(None)) if hasattr(command.target, "deleted_at") else there
 
 
 def _has(target: UUID | None, owner_of: Select[UUID], who: Caller | None) -> bool:
@@ -157,7 +158,6 @@ def _replay(job: JobRecord, asked: Terms) -> Response:
 def _fresh(submission: Submission, taken: Accepted) -> JobRecord:
     """What is known of a job that was submitted just now, without asking Redis again."""
     command = submission.command
-    route = command.route
     return JobRecord(
         id=submission.id,
         kind=command.kind,
@@ -165,5 +165,5 @@ def _fresh(submission: Submission, taken: Accepted) -> JobRecord:
         state=taken.state,
         submitted_at=taken.submitted_at,
         run_at=submission.run_at if taken.state is State.SCHEDULED else None,
-        resource=route.resource(submission.id, submission.target, creates=command.creates) if route else None,
+        resource=command.resource_of(submission.id, submission.target),
     )
