@@ -154,9 +154,16 @@ def _tokens_of_plain(environment: Mapping[str, str]) -> list[str]:
 
 def _tokens_of_millrace(environment: Mapping[str, str]) -> list[str]:
     app = Flask("tokens")
-    tokens = Tokens(app, Settings.model_validate({name.lower(): value for name, value in environment.items()}))
+    settings = Settings.model_validate({name.lower(): value for name, value in environment.items()})
+    tokens, redis = Tokens(app, settings), broker.connect(settings.redis_url)
+    made = []
     with app.app_context():
-        return [tokens.issue(UUID(int=uuid4().int), role="user", session_version=1) for _ in range(USERS)]
+        for user in [uuid4() for _ in range(USERS)]:
+            session = str(uuid4())
+            redis.hset(keys.sessions(user), session, b'{"version": 1}')
+            made.append(tokens.access(user, role="user", session=session, session_version=1))
+    redis.close()
+    return made
 
 
 TOKENS: dict[str, Callable[[Mapping[str, str]], list[str]]] = {

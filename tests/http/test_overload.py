@@ -30,9 +30,7 @@ HEAD = b"POST /v1/orders HTTP/1.1\r\nHost: x\r\n"
 
 @pytest.fixture
 def mine(app: Flask, people: dict[str, Person]) -> dict[str, str]:
-    with app.app_context():
-        token = app.extensions[NAME].tokens.issue(people["user"].id, role="user", session_version=1)
-    return {"Authorization": f"Bearer {token}"}
+    return {"Authorization": f"Bearer {token_of(app, people['user'])}"}
 
 
 @pytest.fixture

@@ -33,9 +33,7 @@ def web(
 
 @pytest.fixture
 def token(app: Flask, people: dict[str, Person]) -> str:
-    with app.app_context():
-        issued: str = app.extensions[NAME].tokens.issue(people["user"].id, role="user", session_version=1)
-        return issued
+    return token_of(app, people["user"])
 
 
 @pytest.fixture
