@@ -32,7 +32,7 @@ BY_US = Policy(queue="users", access=Access.OPERATOR, retry=RETRY)
 def _address(value: str) -> str:
     """An email address by its form alone, in its normal form. pydantic's EmailStr would take `Ada <ada@example.com>` too."""
     try:
-        return validate_email(value, check_deliverability=False).normalized
+        return validate_email(value, check_deliverability=False, strict=True).normalized
     except EmailNotValidError as refused:
         raise ValueError(str(refused)) from None
 
