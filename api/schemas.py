@@ -27,6 +27,14 @@ class Meta(Shape):
     next_cursor: str | None = Field(description="give it as `cursor` for the next page; null on the last one")
 
 
+class NumberedMeta(Meta):
+    """Where a page stands in its list, and by its number where it was asked for by that."""
+
+    page: int = Field(1, ge=1, description="only where `page` was given, as the next two")
+    total_pages: int = Field(0, ge=0)
+    total: int = Field(0, ge=0, description="how many items there are on all pages")
+
+
 class Page(Shape, Generic[Item]):
     """One page of a list."""
 
@@ -106,6 +114,19 @@ class Order(Shape):
     version: int = Field(ge=1, description="also in the `ETag`")
 
 
+class User(Shape):
+    """A user. Whoever registers, bears the id of the job of that."""
+
+    id: UUID
+    email: str = Field(examples=["ada@example.com"])
+    name: str = Field(examples=["Ada Lovelace"])
+    role: Literal["user", "admin"]
+    disabled: bool = Field(description="cannot sign in")
+    created_at: datetime
+    updated_at: datetime
+    version: int = Field(ge=1, description="also in the `ETag`")
+
+
 class Service(Shape):
     """One entry of the catalogue of services."""
 
@@ -163,6 +184,12 @@ class ServicePage(Page[Service]):
 
 class SessionPage(Page[Session]):
     """One page of sessions."""
+
+
+class UserPage(Page[User]):
+    """One page of users."""
+
+    meta: NumberedMeta
 
 
 class JobPage(Page[JobSummary]):

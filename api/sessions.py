@@ -19,7 +19,6 @@ from redis import Redis
 from sqlalchemy import bindparam, select
 
 from api.flight import aside
-from jobs.kernel import broker
 from jobs.kernel.keys import sessions as key_of
 from jobs.kernel.scripts import script
 from jobs.kernel.submit import Session

@@ -18,6 +18,7 @@ from tests.http.conftest import Client
 
 ROUTES = {
     ("POST", "/v1/auth/login"): Access.ANYONE,
+    ("POST", "/v1/auth/register"): Access.ANYONE,
     ("GET", "/v1/jobs"): Access.USER,
     ("GET", "/v1/jobs/<id>"): Access.USER,
     ("GET", "/v1/orders"): Access.USER,
@@ -27,6 +28,12 @@ ROUTES = {
     ("PATCH", "/v1/orders/<id>"): Access.USER,
     ("DELETE", "/v1/orders/<id>"): Access.USER,
     ("GET", "/v1/services"): Access.USER,
+    ("GET", "/v1/users"): Access.ADMIN,
+    ("POST", "/v1/users"): Access.ADMIN,
+    ("GET", "/v1/users/me"): Access.USER,
+    ("GET", "/v1/users/<id>"): Access.USER,
+    ("PATCH", "/v1/users/<id>"): Access.USER,
+    ("DELETE", "/v1/users/<id>"): Access.USER,
 }
 
 

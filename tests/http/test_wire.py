@@ -12,7 +12,6 @@ import pytest
 from flask import Flask
 
 from api.headers import SECURITY
-from api.services import NAME
 from config import Settings
 from tests.conftest import Person
 from tests.http.serving import Answer, Served, answer_on, served
