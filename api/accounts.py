@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import structlog
@@ -21,7 +22,8 @@ from models import User
 
 log = structlog.get_logger(__name__)
 
-Found = Row[tuple[UUID, str, int, str]]
+if TYPE_CHECKING:
+    Found = Row[UUID, str, int, str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,10 @@ def hashed(password: str, salt: bytes | None = None) -> str:
 def matches(password_hash: str | None, password: str) -> bool:
     """Whether this is the password. No hash at all takes as long as one that does not match."""
     try:
-        return PasswordHasher().verify(password_hash or nobodys_hash(), password) and password_hash is not None
+        PasswordHasher().verify(password_hash or nobodys_hash(), password)
     except (VerificationError, InvalidHashError):
         return False
+    return password_hash is not None
 
 
 def outdated(password_hash: str) -> bool:

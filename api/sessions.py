@@ -86,7 +86,15 @@ class UserSessions:
         now, session = int(time()), uuid4()
         record = {"version": version, "jti": jti, "created": now, "used": now, "until": now + LIFETIME}
         record |= {"agent": agent[:AGENT]} if agent else {}
-        asked = [ident(user), version, ident(session), orjson.dumps(record), now, now + LIFETIME, MOST]
+        asked: list[str | bytes | int] = [
+            ident(user),
+            version,
+            ident(session),
+            orjson.dumps(record),
+            now,
+            now + LIFETIME,
+            MOST,
+        ]
         return session if self._open(args=asked) else None
 
     def rotate(self, user: UUID, session: str, jti: str, following: str) -> Rotation:
@@ -104,7 +112,7 @@ class UserSessions:
         now = time()
         records = [(UUID(name.decode()), orjson.loads(record)) for name, record in found.items()]
         listed = [
-            SignedIn(session, *map(_at, (record["created"], record["used"], record["until"])), record.get("agent"))
+            SignedIn(session, _at(record["created"]), _at(record["used"]), _at(record["until"]), record.get("agent"))
             for session, record in records
             if record["until"] > now
         ]

@@ -22,6 +22,7 @@ from redis import Redis as Client
 
 from api.tokens import Tokens
 from config import Settings
+from jobs.kernel import broker, keys
 from local.postgres import READER, Postgres
 from local.processes import end, free_port, tail, wait_until
 from local.redis import Redis

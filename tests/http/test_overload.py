@@ -20,7 +20,7 @@ from benchmarks.http import load
 from config import Settings
 from deploy.shed import EASE, STEADY, InFlight
 from tests.conftest import Person
-from tests.http.conftest import ORDER
+from tests.http.conftest import ORDER, token_of
 from tests.http.serving import Served, answer_on, served
 from tests.processes import until
 

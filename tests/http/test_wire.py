@@ -14,6 +14,7 @@ from flask import Flask
 from api.headers import SECURITY
 from config import Settings
 from tests.conftest import Person
+from tests.http.conftest import token_of
 from tests.http.serving import Answer, Served, answer_on, served
 from tests.processes import until
 
