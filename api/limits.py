@@ -143,14 +143,11 @@ class Limits:
         return lasts
 
     def count_write(self, user: object, session: Session) -> None:
-        """Count a write that never comes to be submitted. Raises RateLimited, SessionEnded; passes when Redis is away."""
+        """Count a write here that the submit script does not count. Raises RateLimited, SessionEnded, QueueDown."""
+        if self._user is None and not self._counters.lasts(session):
+            raise SessionEnded
         g.asked_session = session
-        try:
-            if self._user is None and self._lasts(session) is False:
-                raise SessionEnded
-            self._hit(self._user, "user", user)
-        except QueueDown:
-            return
+        self._hit(self._user, "user", user)
 
     def count_user(self, user: object) -> None:
         """Count what somebody does who is known, and has shown no access token. Raises RateLimited, QueueDown."""

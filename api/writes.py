@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from hashlib import sha256
 from uuid import UUID
 
@@ -23,7 +23,7 @@ from api.threads import beside_greenlets
 from api.tokens import Caller
 from jobs.kernel import registry
 from jobs.kernel.command import Command, Route
-from jobs.kernel.errors import Forbidden, Invalid, NotFound, Rejected
+from jobs.kernel.errors import Forbidden, Invalid, NotFound, QueueDown, Rejected
 from jobs.kernel.outcome import State
 from jobs.kernel.record import JobRecord
 from jobs.kernel.secret import holds_password, sealed
@@ -53,7 +53,7 @@ def _view(command: type[Command], route: Route) -> View:
             if not value.admits(who.role if who else None):
                 raise Forbidden
         except (Rejected, HTTPException):
-            _count(who)
+            _count_refused(who)
             raise
         if costly:
             _count(who)
@@ -64,21 +64,27 @@ def _view(command: type[Command], route: Route) -> View:
             earlier = _earlier(submission, who, owners)
         except Rejected:
             if not costly:
-                _count(who)
+                _count_refused(who)
             raise
         if earlier is None:
             return _submit(submission, asked, counted=costly)
         if not costly:
-            _count(who)
+            _count_refused(who)
         return _replay(earlier, asked)
 
     return write
 
 
 def _count(who: Caller | None) -> None:
-    """What never comes to be submitted counts all the same."""
+    """Count what is not counted as it is submitted. Raises RateLimited, SessionEnded, QueueDown."""
     if who is not None:
         services().limits.count_write(who.id, named(who.id, who.session))
+
+
+def _count_refused(who: Caller | None) -> None:
+    """What never comes to be submitted counts all the same; without Redis it does not."""
+    with suppress(QueueDown):
+        _count(who)
 
 
 def _validated(command: type[Command]) -> tuple[Terms, Command]:
