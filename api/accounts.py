@@ -38,7 +38,7 @@ class Account:
 def authenticate(email: str, password: str) -> Account | None:
     """Whose email and password these are; None for unknown, wrong, disabled and deleted, after the same time."""
     with aside():  # neither PostgreSQL nor the few threads that hash keep a write from being accepted
-        found = _find(func.lower(User.email) == email.lower())
+        found = _find(func.lower(User.email) == func.lower(email))
         known = found.password_hash if found else None
         good = beside_greenlets(lambda: passwords.matches(known, password))
         if found is None or not good:
