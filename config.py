@@ -121,10 +121,15 @@ class Settings(BaseSettings):
         """Hosts still hand out `postgres://`, which SQLAlchemy no longer reads."""
         return url.replace("postgres://", "postgresql://", 1) if url.startswith("postgres://") else url
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("public_base_url")
     @classmethod
-    def _split_on_commas(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+    def _http_url(cls, url: str) -> str:
+        """Without a slash at the end, since paths that begin with one are put after it."""
+        parts = urlsplit(url)  # raises ValueError for what is no URL
+        plain = not (parts.query or parts.fragment or "@" in parts.netloc or parts.port == 0)  # it, too, for no port
+        if parts.scheme not in ("http", "https") or not parts.hostname or not plain:
+            raise ValueError("should be a URL like https://millrace.example.com")
+        return url.rstrip("/")
 
     @field_validator("cors_origins")
     @classmethod
@@ -138,15 +143,10 @@ class Settings(BaseSettings):
             )
         return origins
 
-    @field_validator("public_base_url")
+    @field_validator("cors_origins", mode="before")
     @classmethod
-    def _http_url(cls, url: str) -> str:
-        """Without a slash at the end, since paths that begin with one are put after it."""
-        parts = urlsplit(url)  # raises ValueError for what is no URL
-        plain = not (parts.query or parts.fragment or "@" in parts.netloc or parts.port == 0)  # it, too, for no port
-        if parts.scheme not in ("http", "https") or not parts.hostname or not plain:
-            raise ValueError("should be a URL like https://millrace.example.com")
-        return url.rstrip("/")
+    def _split_on_commas(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @field_validator("rate_limit_user", "rate_limit_login_address", "rate_limit_login_account")
     @classmethod
