@@ -8,7 +8,7 @@ STACK = $(PY) -m local.stack
 SOURCES = requirements.txt requirements-local.txt
 
 .DEFAULT_GOAL := help
-.PHONY: run demo up stop status clean test storm soak bench bench-quick bench-full check format lint lock venv dev help
+.PHONY: run demo up stop status clean test storm soak bench bench-quick bench-full check audit format lint lock venv dev help
 
 run: .venv/.installed ## start everything, show the demo, stay until Ctrl-C
 	@$(STACK) run
@@ -51,6 +51,10 @@ soak: .venv/.installed-dev ## half load for MINUTES (30): nothing may grow that 
 check: lint ## lint, format, types and architecture
 	@$(PY) -m mypy
 	@.venv/bin/lint-imports
+
+audit: .venv/.installed-dev ## look for holes: bandit in the code, advisories against locked packages; ARGS="--strict" insists on the latter
+	@$(PY) -m bandit --quiet --recursive --configfile pyproject.toml api jobs models workers local deploy config.py
+	@$(PY) .ci/audit.py $(ARGS)
 
 lint: .venv/.installed-dev ## ruff alone
 	@$(PY) -m ruff check .

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import zlib
+from itertools import combinations
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from limits import parse_many
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -10,6 +14,33 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 LOCAL_SECRET = "local-mode-only-secret-never-used-elsewhere"  # noqa: S105 - refused outside local mode
 SECRET_MIN_LENGTH = 32  # RFC 7518 §3.2: an HS256 key has at least 256 bits
+SERVERS = ("database_url", "read_database_url", "redis_url")
+"""Settings that are URLs of servers, each with a password in it, or none."""
+
+PLACEHOLDERS = (
+    *("changeme", "changethis", "replaceme", "replacethis", "placeholder", "example", "insecure", "notsecret"),
+    *(
+        "yoursecret",
+        "mysecret",
+        "supersecret",
+        "topsecret",
+        "secretkey",
+        "password",
+        "keyboardcat",
+        "qwerty",
+        "letmein",
+    ),
+    *("12345678", "01234567", "abcdefgh"),
+)
+"""What stands in secrets that were written down to be replaced, less all that is no letter or digit."""
+
+WELL_KNOWN = frozenset(
+    {"postgres", "redis", "millrace", "root", "admin", "guest", "test", "secret", "foobared", "123456"}
+)
+"""Passwords that servers, their images and their manuals come with; foobared is redis.conf's."""
+
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9-]+(\.[a-z0-9-]+)*(:[0-9]{1,5})?")
+"""As a browser sends it (RFC 6454 §6.1), in lower case. Nothing in it can be taken for a pattern, as Flask-CORS does."""
 
 
 class Settings(BaseSettings):
@@ -91,6 +122,28 @@ class Settings(BaseSettings):
         """Hosts still hand out `postgres://`, which SQLAlchemy no longer reads."""
         return url.replace("postgres://", "postgresql://", 1) if url.startswith("postgres://") else url
 
+    @field_validator("public_base_url")
+    @classmethod
+    def _http_url(cls, url: str) -> str:
+        """Without a slash at the end, since paths that begin with one are put after it."""
+        parts = urlsplit(url)  # raises ValueError for what is no URL
+        plain = not (parts.query or parts.fragment or "@" in parts.netloc or parts.port == 0)  # it, too, for no port
+        if parts.scheme not in ("http", "https") or not parts.hostname or not plain:
+            raise ValueError("should be a URL like https://millrace.example.com")
+        return url.rstrip("/")
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins_or_a_star(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        """A star is for answers that need no credentials, and is sent without (CONTRACT.md §1): so it stands alone."""
+        wrong = [origin for origin in origins if not ORIGIN.fullmatch(origin)]
+        if wrong and origins != ("*",):
+            raise ValueError(
+                f"{', '.join(wrong)}: should be origins as browsers send them, like https://app.example.com: "
+                "in lower case, with no path and no slash at the end; or * alone"
+            )
+        return origins
+
     @field_validator("cors_origins", mode="before")
     @classmethod
     def _split_on_commas(cls, value: object) -> object:
@@ -111,12 +164,51 @@ class Settings(BaseSettings):
         named = {
             "SECRET_KEY": self.secret_key,
             "JWT_SECRET_KEY": self.jwt_secret_key,
-            "JWT_SECRET_KEY_PREVIOUS": self.jwt_secret_key_previous or "x" * SECRET_MIN_LENGTH,
+            "JWT_SECRET_KEY_PREVIOUS": self.jwt_secret_key_previous,
         }
-        weak = [name for name, value in named.items() if value == LOCAL_SECRET or len(value) < SECRET_MIN_LENGTH]
-        if weak:
-            raise ValueError(
-                f"{', '.join(weak)}: needs {SECRET_MIN_LENGTH} characters or more of its own outside local mode "
-                "(python -c 'import secrets; print(secrets.token_urlsafe(48))')"
+        given = {name: secret for name, secret in named.items() if secret or name != "JWT_SECRET_KEY_PREVIOUS"}
+        wrong = []
+        if weak := [name for name, secret in given.items() if is_weak(secret)]:
+            wrong.append(
+                f"{', '.join(weak)}: needs {SECRET_MIN_LENGTH} characters or more of its own outside local mode, "
+                "made by chance (python -c 'import secrets; print(secrets.token_urlsafe(48))')"
             )
+        wrong += [f"{one} and {two} must differ" for one, two in combinations(given, 2) if given[one] == given[two]]
+        wrong += [
+            f"{name.upper()}: its password is one that everybody knows"
+            for name in SERVERS
+            if has_well_known_password(getattr(self, name))
+        ]
+        if wrong:
+            raise ValueError("; ".join(wrong))
         return self
+
+
+def is_weak(secret: str) -> bool:
+    """Whether a secret is short, says the same again and again, or is one that was written down to be replaced."""
+    repetitive = len(zlib.compress(secret.encode())) < SECRET_MIN_LENGTH  # chance cannot be compressed
+    return len(secret) < SECRET_MIN_LENGTH or secret == LOCAL_SECRET or repetitive or _holds_placeholder(secret)
+
+
+def has_well_known_password(url: str) -> bool:
+    """Whether a server beyond this machine is reached with a password that everybody knows.
+
+    None at all is no fault: certificates, `.pgpass`, a socket or a private network may stand in for one.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    host, password = parts.hostname or "", parts.password or ""
+    if not password or host in ("", "localhost", "::1") or host.startswith("127."):
+        return False
+    return _letters_and_digits(password) in WELL_KNOWN or _holds_placeholder(password)
+
+
+def _holds_placeholder(text: str) -> bool:
+    plain = _letters_and_digits(text)
+    return any(word in plain for word in PLACEHOLDERS)
+
+
+def _letters_and_digits(text: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", text.lower())

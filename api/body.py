@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, TypeVar
 
 from flask import request
@@ -15,6 +16,9 @@ from jobs.kernel.errors import BadRequest, Invalid
 
 MAX_BYTES = 1 << 20
 """The largest body a write takes (CONTRACT.md §1)."""
+
+DEEPEST = 32
+"""How many objects and lists a body may have within each other; no kind asks for more than a few."""
 
 MOST_ERRORS = 100
 """How many field errors one answer tells; a hostile body could have one in every few bytes."""
@@ -67,12 +71,12 @@ def parse(model: type[M], raw: bytes) -> tuple[M | None, FieldErrors]:
     It is parsed twice: pydantic takes the last of repeated names in silence, so the standard library looks first.
     """
     errors: FieldErrors = []
+    if _is_too_deep(raw):
+        raise _unreadable(f"nested more than {DEEPEST} levels deep")
     try:
         tree, repeats = _decoded(raw)
         if repeats or b"\\u" in raw:
             raw = json.dumps(_without_traps(tree, (), errors)).encode()
-    except RecursionError:
-        raise _unreadable("nested too deeply") from None
     except json.JSONDecodeError as broken:
         raise _unreadable(f"{broken.msg} at line {broken.lineno}, column {broken.colno}") from None
     except UnicodeDecodeError:
@@ -83,7 +87,7 @@ def parse(model: type[M], raw: bytes) -> tuple[M | None, FieldErrors]:
         return model.model_validate_json(raw), errors
     except ValidationError as refused:
         if refused.errors(include_url=False)[0]["type"] == "json_invalid":
-            raise _unreadable("nested too deeply, or with a number out of all range") from None
+            raise _unreadable("a number is out of all range") from None
         return None, (errors + field_errors(refused))[:MOST_ERRORS]
 
 
@@ -108,6 +112,24 @@ def field_errors(refused: ValidationError) -> FieldErrors:
 def name_of(path: Sequence[object]) -> str:
     """`services.0` for a place in the body; of names that are absurdly long, the beginning."""
     return ".".join(map(str, path)).encode("utf-8", "backslashreplace").decode()[:200]
+
+
+def _is_too_deep(raw: bytes) -> bool:
+    """Whether JSON nests deeper than DEEPEST, as far as it can be read.
+
+    Few bodies have so many brackets at all. Of the others, all that is no bracket or stands in a string is left out;
+    what is left is steps, up and down.
+    """
+    if raw.count(b"{") + raw.count(b"[") <= DEEPEST:
+        return False
+    if b"\\" in raw:
+        raw = raw.replace(rb"\\", b"").replace(rb"\"", b"")
+    steps = b"".join(raw.translate(_STEPS, _NO_BRACKETS).split(b'"')[::2])
+    return any(map(DEEPEST.__lt__, accumulate(memoryview(steps).cast("b"))))
+
+
+_STEPS = bytes.maketrans(b"{[}]", bytes((1, 1, 255, 255)))  # 255 is -1 where bytes are signed
+_NO_BRACKETS = bytes(set(range(256)) - set(b'{[}]"'))
 
 
 class _Repeats(dict[str, Any]):

@@ -79,6 +79,9 @@ HEADERS = {
     "Allow": ("The methods that the path takes", {"type": "string", "examples": ["GET, HEAD, OPTIONS"]}),
     "RequestId": ("The caller's own, or a new one; also in the logs", {"type": "string"}),
 }
+ALWAYS = ("RequestId", "Location", "ETag", "RetryAfter", "Allow")
+"""Headers that no response lacks which names them."""
+
 SENT_AS = {
     "RetryAfter": "Retry-After",
     "Replayed": "Idempotency-Replayed",
@@ -115,7 +118,7 @@ def enter(spec: APISpec, names: Names) -> None:
     for name, (where, parameter) in PARAMETERS.items():
         spec.components.parameter(name, where, parameter)
     for name, (description, schema) in HEADERS.items():
-        spec.components.header(name, {"description": description, "schema": schema})
+        spec.components.header(name, {"description": description, "required": name in ALWAYS, "schema": schema})
     examples = {error.status: error.problem() for error in (*(kind() for kind in PROBLEMS), WRONG_FIELD)}
     for status in sorted({*examples, *NOT_OURS}):
         spec.components.response(problem(status), _problem(status, names[Problem], examples.get(status)))

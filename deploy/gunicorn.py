@@ -12,7 +12,7 @@ from gunicorn.http import wsgi
 from gunicorn.workers.base import Worker
 
 local = os.environ.get("ENVIRONMENT") == "local"
-shared_memory = Path("/dev/shm")  # noqa: S108 - where a heartbeat never waits for a disk
+shared_memory = Path("/dev/shm")  # noqa: S108 # nosec B108 # where a heartbeat never waits for a disk
 
 bind = f"{'127.0.0.1' if local else '0.0.0.0'}:{os.environ.get('PORT', '8000')}"
 worker_class = "deploy.shed.Worker"  # gevent, and load shedding

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from api.body import DEEPEST
 from tests.http.conftest import ORDER, Client
 
 NULL_IN_STRING = b'{"services": ["123"], "total_fee": "1", "customer_id": "a\\u0000b"}'
@@ -41,6 +42,35 @@ def test_what_is_not_json_is_a_400(user: Client, body: bytes) -> None:
     answer = user.raw(body)
     assert answer.status_code == 400
     assert answer.get_json()["code"] == "malformed_json"
+
+
+@pytest.mark.parametrize(
+    ("opening", "closing"),
+    [("[", "]"), ('{"a": ', "}"), ('[{"a":', "}]"), ('["]", ', "]"), ('{"}\\"]":', "}")],
+    ids=repr,
+)
+def test_a_body_is_nested_at_most_so_deep(user: Client, opening: str, closing: str) -> None:
+    times = DEEPEST // (opening.count("[") + opening.count("{"))
+    deepest = opening * times + "1" + closing * times
+    assert user.raw(deepest.encode()).status_code == 422
+    answer = user.raw(f"[{deepest}]".encode())
+    assert (answer.status_code, answer.get_json()["code"]) == (400, "malformed_json")
+    assert "nested more than 32 levels deep" in answer.get_json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 64, '{"' * 64, '\\"' + "[" * 64, "\\" * 3 + '"' + "{[" * 64, '"' * 65 + "["], ids=repr
+)
+def test_brackets_in_strings_and_beside_each_other_are_no_depth(user: Client, text: str) -> None:
+    answer = user.post("/v1/orders", ORDER | {"customer_id": text, text: [[], {}] * 64})
+    assert (answer.status_code, answer.get_json()["code"]) == (422, "validation_failed")
+
+
+@pytest.mark.parametrize("opening", [b"[", b'{"a":', b"[{", b'["\\"",'], ids=repr)
+def test_a_body_of_nothing_but_openings_is_turned_away(user: Client, opening: bytes) -> None:
+    answer = user.raw(opening * ((1 << 20) // len(opening)))
+    assert (answer.status_code, answer.get_json()["code"]) == (400, "malformed_json")
+    assert "nested" in answer.get_json()["detail"]
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,14 @@ def test_what_any_request_can_meet_is_documented_once_for_all(document: dict[str
     assert "Allow" in other["headers"]
 
 
+def test_headers_that_are_always_sent_are_documented_as_such(document: dict[str, Any]) -> None:
+    required = {name for name, header in document["components"]["headers"].items() if header["required"]}
+    assert required == {"RequestId", "Location", "ETag", "RetryAfter", "Allow"}
+    for operation in operations(document).values():
+        for status, answer in operation["responses"].items():
+            assert "$ref" in answer or "X-Request-ID" in answer["headers"], (operation["operationId"], status)
+
+
 def test_a_wait_that_is_refused_is_documented(document: dict[str, Any], user: Client) -> None:
     job = user.post("/v1/orders", ORDER).get_json()
     assert user.get(job["links"]["self"], headers={"Prefer": "wait=99"}).status_code == 422

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from itertools import combinations
+from secrets import token_hex, token_urlsafe
+
 import pytest
 from pydantic import ValidationError
 
-from config import LOCAL_SECRET, Settings
+from config import LOCAL_SECRET, SERVERS, Settings, is_weak
 
-STRONG = {"secret_key": "s" * 48, "jwt_secret_key": "j" * 48}
+STRONG = {
+    "secret_key": "sZ0rXv1cQnB8-kUe5TwLdGy7_MjHfAp4iO2bRt6C",
+    "jwt_secret_key": "jWq3Lx9Eo_TzVm1SgYb7uKf5NcDh-Rp8Ia2Xw4Jt",
+}
+SECRETS = ("secret_key", "jwt_secret_key", "jwt_secret_key_previous")
 
 
 def test_outside_local_mode_the_built_in_secrets_are_refused() -> None:
@@ -16,16 +25,98 @@ def test_outside_local_mode_the_built_in_secrets_are_refused() -> None:
     assert Settings(environment="local").secret_key == LOCAL_SECRET
 
 
-@pytest.mark.parametrize("name", ["secret_key", "jwt_secret_key", "jwt_secret_key_previous"])
-def test_a_short_secret_is_refused_by_name(name: str) -> None:
-    with pytest.raises(ValidationError, match=name.upper()):
-        Settings(environment="production", **(STRONG | {name: "short"}))
+@pytest.mark.parametrize("name", SECRETS)
+@pytest.mark.parametrize(
+    "value",
+    [
+        "short",
+        "sZ0rXv1cQnB8-kUe5TwLdGy7_MjHfAp",  # one too few
+        "a" * 48,
+        "changeme" * 6,
+        "0123456789" * 5,
+        "abc123" * 20,
+        "CHANGE-ME: use secrets.token_urlsafe(48)",
+        "your_secret_key_of_32_characters_goes_here",
+        "django-insecure-7&x1q!z9^w@e5r#t3y$u8i*o6p",
+        LOCAL_SECRET,
+    ],
+)
+def test_a_secret_that_could_be_guessed_is_refused_by_name(name: str, value: str) -> None:
+    with pytest.raises(ValidationError, match=rf"\b{name.upper()}: needs 32 characters") as refused:
+        Settings(environment="production", **(STRONG | {name: value}))
+    assert value not in str(refused.value)
+    assert getattr(Settings(environment="local", **(STRONG | {name: value})), name) == value
+
+
+@pytest.mark.parametrize(
+    "make",
+    [partial(token_hex, 16), partial(token_urlsafe, 24), partial(token_urlsafe, 48)],
+    ids=["hex", "urlsafe-24", "urlsafe-48"],
+)
+def test_what_chance_made_is_taken(make: Callable[[], str]) -> None:
+    assert [secret for secret in (make() for _ in range(2000)) if is_weak(secret)] == []
+
+
+@pytest.mark.parametrize(("one", "two"), list(combinations(SECRETS, 2)))
+def test_secrets_differ_from_each_other(one: str, two: str) -> None:
+    same = STRONG[one]
+    with pytest.raises(ValidationError, match=f"{one.upper()} and {two.upper()} must differ") as refused:
+        Settings(environment="production", **(STRONG | {two: same}))
+    assert same not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", SERVERS)
+@pytest.mark.parametrize("password", ["postgres", "millrace", "change-me", "Password1", "foobared", "123456"])
+def test_a_password_that_everybody_knows_opens_no_server_elsewhere(name: str, password: str) -> None:
+    elsewhere = f"postgresql://millrace:{password}@db.internal:5432/millrace"
+    with pytest.raises(ValidationError, match=f"{name.upper()}: its password is one that everybody knows"):
+        Settings(environment="production", **STRONG, **{name: elsewhere})
+    Settings(environment="local", **STRONG, **{name: elsewhere})
+    for host in ("localhost", "127.0.0.1", "[::1]"):
+        Settings(environment="production", **STRONG, **{name: elsewhere.replace("db.internal", host)})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://millrace@db.internal/millrace",  # .pgpass, a certificate, or trust
+        "postgresql:///millrace?host=/var/run/postgresql",
+        "postgresql://u:Kx9-bT4_wQ@one,two:5432/millrace?target_session_attrs=read-write",
+        "redis://cache.internal:6379/0",
+        "unix:///run/redis.sock?db=0",
+        "rediss://:Kx9-bT4_wQ@cache.internal:6380/0",
+        "postgresql://u:p[a@db.internal/millrace",
+    ],
+)
+def test_the_ways_to_a_server_that_need_no_password_in_its_url_are_taken(url: str) -> None:
+    for name in SERVERS:
+        Settings(environment="production", **STRONG, **{name: url})
+
+
+@pytest.mark.parametrize(
+    "origins",
+    [
+        "https://app.example.com",
+        "http://localhost:3000, https://app.example.com",
+        "capacitor://localhost",
+        "*",
+    ],
+)
+def test_origins_are_a_list_or_a_star(monkeypatch: pytest.MonkeyPatch, origins: str) -> None:
+    monkeypatch.setenv("ENVIRONMENT", "local")
+    monkeypatch.setenv("CORS_ORIGINS", origins)
+    assert ", ".join(Settings.from_env().cors_origins) == origins
+
+
+@pytest.mark.parametrize("url", ["https://millrace.example.com", "http://10.0.0.1:8080/behind/a/proxy/"])
+def test_the_public_address_ends_in_no_slash(url: str) -> None:
+    assert Settings(environment="local", public_base_url=url).public_base_url == url.rstrip("/")
 
 
 def test_settings_show_no_secret() -> None:
-    shown = repr(Settings(environment="production", **STRONG, database_url="postgresql://u:pass-word@h/d"))
-    assert "sss" not in shown
-    assert "pass-word" not in shown
+    shown = repr(Settings(environment="production", **STRONG, database_url="postgresql://u:Kx9-bT4_wQ@h/d"))
+    assert STRONG["secret_key"] not in shown
+    assert "Kx9-bT4_wQ" not in shown
 
 
 def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,6 +142,22 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         ("PORT", "x"),
         ("RATE_LIMIT_USER", "10/second;600/minute"),
         ("RATE_LIMIT_USER", "often"),
+        ("CORS_ORIGINS", "*, https://app.example.com"),
+        ("CORS_ORIGINS", "app.example.com"),
+        ("CORS_ORIGINS", "https://app.example.com/"),
+        ("CORS_ORIGINS", "https://*.example.com"),
+        ("CORS_ORIGINS", "https://App.example.com"),
+        ("CORS_ORIGINS", "https://user@app.example.com"),
+        ("CORS_ORIGINS", "https://app.example.com:port"),
+        ("CORS_ORIGINS", "null"),
+        ("PUBLIC_BASE_URL", ""),
+        ("PUBLIC_BASE_URL", "millrace.example.com"),
+        ("PUBLIC_BASE_URL", "ftp://millrace.example.com"),
+        ("PUBLIC_BASE_URL", "https://"),
+        ("PUBLIC_BASE_URL", "https://user:word@millrace.example.com"),
+        ("PUBLIC_BASE_URL", "https://millrace.example.com?a=b"),
+        ("PUBLIC_BASE_URL", "https://millrace.example.com:99999"),
+        ("PUBLIC_BASE_URL", "https://[::1"),
     ],
 )
 def test_a_wrong_value_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
