@@ -134,6 +134,26 @@ class Service(Shape):
     name: str = Field(examples=["Inspection"])
 
 
+class SignedIn(Shape):
+    """What signing in gives, and staying signed in. `expires_in`: seconds."""
+
+    access_token: str
+    token_type: Literal["Bearer"]
+    expires_in: int = Field(examples=[900])
+    refresh_token: str = Field("", description="only where it does not travel in its cookie")
+
+
+class Session(Shape):
+    """Somebody's sign-in, on one device."""
+
+    id: UUID
+    created_at: datetime
+    last_used_at: datetime = Field(description="when its tokens were renewed last")
+    expires_at: datetime = Field(description="unless its tokens are renewed before")
+    user_agent: str | None = Field(description="what the client called itself", examples=["curl/8.5.0"])
+    current: bool = Field(description="whether it is the one that asks")
+
+
 class Check(Shape):
     """One thing that readiness looks at."""
 
@@ -160,6 +180,10 @@ class OrderPage(Page[Order]):
 
 class ServicePage(Page[Service]):
     """One page of the catalogue of services."""
+
+
+class SessionPage(Page[Session]):
+    """One page of sessions."""
 
 
 class UserPage(Page[User]):

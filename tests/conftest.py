@@ -21,7 +21,12 @@ from models import migrate, roles
 from tests.road import Road
 
 PASSWORD = "Correct-horse1"
-NO_LIMITS = {"rate_limit_user": "", "rate_limit_login_address": "", "rate_limit_login_account": ""}
+NO_LIMITS = {
+    "rate_limit_register": "",
+    "rate_limit_user": "",
+    "rate_limit_login_address": "",
+    "rate_limit_login_account": "",
+}
 TEMPLATE = "template_millrace"
 
 jobs.load()

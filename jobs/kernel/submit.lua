@@ -45,7 +45,7 @@ for at = FIRST, #ARGV, FIELDS do
     known = redis.call('HMGET', 'rq:job:' .. id, 'fingerprint', 'owner')
   end
   if known then
-    reply[#reply + 1] = known[1] == ARGV[at + 5] and known[2] == ARGV[at + 4] and 'same' or 'other'
+    reply[#reply + 1] = known[1] == ARGV[at + 5] and (known[2] or '') == ARGV[at + 4] and 'same' or 'other'
   else
     local queue = ARGV[at + 1]
     if not queues[queue] then

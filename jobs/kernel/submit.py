@@ -212,6 +212,12 @@ def keyed_id(secret: str, user: UUID, key: str) -> UUID:
     return UUID(int=bits & ~(0x3 << 62) | 0x2 << 62)  # variant
 
 
+def salt_of(secret: str, user: UUID, key: str) -> bytes:
+    """The salt of passwords that are sent with a key: the same for the same key, so that their hashes can be compared, and
+    not to be told by anybody else; 16 bytes."""
+    return hmac.digest(secret.encode(), b"salt" + user.bytes + key.encode(), hashlib.sha256)[:16]
+
+
 def fingerprint(route: str, body: dict[str, Any], run_at: datetime | None, if_match: tuple[str, ...] | None) -> str:
     """What makes two requests with one key the same: route, canonical body, `run_at` and `If-Match`; 32 hex digits."""
     whole = [route, body, micros(run_at) if run_at else None, if_match]
