@@ -38,6 +38,7 @@ def of_command(command: type[Command], names: Names) -> dict[str, Any]:
     done = _job(command, route, names, State.SUCCEEDED)
     accepted = components.headers("RequestId", "Location", "RetryAfter", "Replayed", *components.LIMITED)
     final = components.headers("RequestId", "Location", "PreferenceApplied", "Replayed", *components.LIMITED)
+    refused = (403,) if command.admits is not Command.admits else ()
     operation = {
         "operationId": command.kind,
         "summary": summary.rstrip("."),
@@ -46,7 +47,7 @@ def of_command(command: type[Command], names: Names) -> dict[str, Any]:
         "responses": {
             "202": {"description": "The job, durably queued", "content": queued, "headers": accepted},
             "200": {"description": "The final job, after `Prefer: wait`", "content": done, "headers": final},
-            **_problems(WRITE_PROBLEMS, command.policy.access, target=route.has_target),
+            **_problems((*WRITE_PROBLEMS, *refused), command.policy.access, target=route.has_target),
         },
         **_security(command.policy.access),
     }

@@ -17,9 +17,8 @@ import pytest
 from argon2.exceptions import VerifyMismatchError
 from flask import Flask
 
-from api.services import NAME, Services
 from tests.conftest import PASSWORD, Person
-from tests.http.conftest import ORDER, Client
+from tests.http.conftest import ORDER, Client, token_of
 
 if TYPE_CHECKING:
     # Loading it takes a second, which only this file's own process is to spend.
@@ -72,10 +71,7 @@ def sign_in(app: Flask, people: dict[str, Person]) -> Callable[[str], Headers]:
     def headers(who: str) -> Headers:
         if who == "nobody":
             return {}
-        own: Services = app.extensions[NAME]
-        with app.app_context():
-            token = own.tokens.issue(people[who].id, role=people[who].role, session_version=1)
-        return {"Authorization": f"Bearer {token}"}
+        return {"Authorization": f"Bearer {token_of(app, people[who])}"}
 
     return headers
 
