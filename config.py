@@ -90,6 +90,7 @@ class Settings(BaseSettings):
     final_ttl_seconds: int = Field(900, ge=1, description="how long a final job's hash stays in Redis")
 
     rate_limit_user: str = Field("600/minute", description="requests of one user; empty: no limit")
+    rate_limit_register: str = Field("5/hour", description="registrations from one address")
     rate_limit_login_address: str = Field("10/minute", description="logins from one address")
     rate_limit_login_account: str = Field("5/minute", description="logins to one account")
 
@@ -148,7 +149,7 @@ class Settings(BaseSettings):
     def _split_on_commas(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("rate_limit_user", "rate_limit_login_address", "rate_limit_login_account")
+    @field_validator("rate_limit_user", "rate_limit_register", "rate_limit_login_address", "rate_limit_login_account")
     @classmethod
     def _one_limit(cls, notation: str) -> str:
         """A write is counted in one window, in the round trip that submits it: so each setting is one limit."""

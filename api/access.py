@@ -1,4 +1,8 @@
-"""Who may ask: every view declares its access, and the present caller is known by the token of the request."""
+"""Who may ask: every view declares its access, and the present caller is known by the token of the request.
+
+A token speaks for its caller as long as the session lasts that it was given in. That is looked at where a request is
+counted, in the same round trip: by `reads` for all that is answered here, by the submit script for a write.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +17,9 @@ from flask.typing import ResponseReturnValue
 from structlog.contextvars import bind_contextvars
 
 from api.services import services
+from api.sessions import named
 from api.tokens import Caller
-from jobs.kernel.errors import Forbidden, NotFound, Unauthenticated
+from jobs.kernel.errors import Forbidden, NotFound, SessionEnded, Unauthenticated
 from jobs.kernel.policy import Access
 from models.views import ident
 
@@ -31,7 +36,10 @@ def guard(access: Access) -> Callable[[View], View]:
     def declare(view: View) -> View:
         @wraps(view)
         def guarded(**arguments: Any) -> ResponseReturnValue:
-            if access is not Access.ANYONE and not access.admits(caller().role):
+            unsigned = access is Access.ANYONE or (
+                access is Access.HOLDER and "HTTP_AUTHORIZATION" not in request.environ
+            )
+            if not unsigned and not access.admits(caller().role):
                 raise Forbidden
             return view(**arguments)
 
@@ -42,15 +50,23 @@ def guard(access: Access) -> Callable[[View], View]:
 
 
 def reads(access: Access = Access.USER) -> Callable[[View], View]:
-    """Declare a read and who may use it; it counts against the caller's limit, unless anyone may."""
+    """Declare what is answered here and now, most of all a read, and who may use it.
+
+    It counts against the caller's limit; without a token, against that of the address. Such a view raises
+    SessionEnded, RateLimited, and what `guard` says.
+    """
 
     def declare(view: View) -> View:
         guarded = guard(access)(view)
 
         @wraps(guarded)
         def counted(**arguments: Any) -> ResponseReturnValue:
-            if known_caller() is not None:
-                services().limits.count_read()
+            own, who = services(), known_caller()
+            if who is None and access is not Access.HOLDER:
+                return guarded(**arguments)
+            lasts = own.limits.count_read(named(who.id, who.session) if who else None)
+            if who and not (own.user_sessions.stands(who.id, who.session_version) if lasts is None else lasts):
+                raise SessionEnded
             return guarded(**arguments)
 
         return guarded if access is Access.ANYONE else counted

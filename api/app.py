@@ -13,6 +13,7 @@ from api import auth, body, cli, docs, headers, health, openapi, problems, reads
 from api import jobs as job_reads
 from api.limits import Limits
 from api.services import NAME, Services
+from api.sessions import UserSessions
 from api.tokens import Tokens
 from api.waiting import Waiting
 from config import Settings
@@ -57,5 +58,6 @@ def _services(app: Flask, settings: Settings) -> Services:
         ledger=ledger,
         limits=Limits(app, settings, redis),
         tokens=Tokens(app, settings),
+        user_sessions=UserSessions(redis, sessions),
         waiting=Waiting(settings.redis_url, ledger),
     )

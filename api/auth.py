@@ -1,29 +1,32 @@
-"""Signing in."""
+"""Signing in, staying signed in, and signing out (CONTRACT.md §3)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache
 from typing import Literal
-from uuid import UUID
 
 import orjson
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
-from flask import Flask, Response
+import structlog
+from flask import Flask, Response, request
+from flask_jwt_extended import set_refresh_cookies, unset_refresh_cookies
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import func, select
 
-from api import body
-from api.access import guard
+from api import body, passwords, sessions
+from api.access import caller, guard, reads
+from api.accounts import Account, account_of, authenticate
 from api.documented import documented
-from api.flight import aside
+from api.schemas import SignedIn
 from api.services import services
-from api.threads import beside_greenlets
-from api.tokens import LIFETIME
-from jobs.kernel.errors import Unauthenticated
-from jobs.kernel.policy import Access
-from models import User
+from api.sessions import Rotation
+from api.tokens import LIFETIME, new_jti
+from jobs.kernel.errors import SessionEnded, Unauthenticated
+from jobs.kernel.policy import Access, RateLimit
+
+COOKIE = "refresh_token_cookie"
+CSRF_HEADER = "X-CSRF-TOKEN"
+FROM_ADDRESS = RateLimit("rate_limit_login_address", by="address")
+TO_ACCOUNT = RateLimit("rate_limit_login_account", by="email")
+
+log = structlog.get_logger(__name__)
 
 
 class Login(BaseModel):
@@ -32,81 +35,124 @@ class Login(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     email: str = Field(min_length=3, max_length=320, examples=["user@example.com"])
-    password: str = Field(min_length=1, max_length=128, examples=["Correct-horse1"])
+    password: str = Field(min_length=1, max_length=128, repr=False, examples=["Correct-horse1"])
     transport: Literal["cookie", "body"] = Field("cookie", description="how a refresh token is to travel")
 
 
-class SignedIn(BaseModel):
-    """What signing in gives. `expires_in`: seconds."""
+class Renewal(BaseModel):
+    """What staying signed in takes, where the refresh token is not in its cookie."""
 
-    access_token: str
-    token_type: Literal["Bearer"]
-    expires_in: int = Field(examples=[LIFETIME])
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """What signing in needs to know of a user."""
-
-    id: UUID
-    role: str
-    session_version: int
+    refresh_token: str | None = Field(None, min_length=1, max_length=4096, repr=False)
 
 
 def register(app: Flask) -> None:
-    """Routes of signing in."""
+    """Routes of signing in and out."""
     app.add_url_rule("/v1/auth/login", "auth.login", login, methods=["POST"])
-    _nobodys_hash()  # now: made at the first unknown email, it would double the time that this one takes
+    app.add_url_rule("/v1/auth/refresh", "auth.refresh", refresh, methods=["POST"])
+    app.add_url_rule("/v1/auth/logout", "auth.logout", logout, methods=["POST"])
+    passwords.nobodys_hash()  # now: made at the first unknown email, it would double the time that this one takes
 
 
 @guard(Access.ANYONE)
 @documented(
     "Sign in",
-    description="Answers an access token for 15 minutes. Limited by address and by account.",
+    description="Answers an access token for 15 minutes, and a refresh token for 7 days: in a cookie that scripts cannot read, "
+    "with its CSRF token in another and in `X-CSRF-TOKEN`; or, with `transport: body`, as `refresh_token`. Limited by "
+    "address and by account.",
     response=SignedIn,
     body=Login,
     problems=(401, 429, 503),
+    sends=("SetCookie", "CsrfToken"),
 )
 def login() -> Response:
-    """Sign in, with a password; answers a token for 15 minutes."""
+    """Sign in, with a password; answers a token for 15 minutes and one for 7 days."""
     limits = services().limits
-    limits.count_login_address()
+    limits.count(FROM_ADDRESS)
     asked = body.load(Login)
-    limits.count_login_account(asked.email.lower())
-    account = authenticate(asked.email, asked.password)
-    if account is None:
-        raise Unauthenticated("Email or password is wrong.", code="invalid_credentials")
-    return signed_in(account)
+    limits.count(TO_ACCOUNT, asked)
+    for _ in range(2):  # a change of the password between looking at it and opening the session is seen the second time
+        account = authenticate(asked.email, asked.password)
+        if account is None:
+            break
+        jti = new_jti()
+        session = services().user_sessions.open(account.id, account.session_version, jti, request.user_agent.string)
+        if session is not None:
+            return signed_in(account, str(session), jti, by_cookie=asked.transport == "cookie")
+    raise Unauthenticated("Email or password is wrong.", code="invalid_credentials")
 
 
-def signed_in(account: Account) -> Response:
-    """The answer to whoever has signed in."""
-    token = services().tokens.issue(account.id, role=account.role, session_version=account.session_version)
-    answer = {"access_token": token, "token_type": "Bearer", "expires_in": LIFETIME}
+@guard(Access.ANYONE)
+@documented(
+    "Stay signed in",
+    description="Exchanges a refresh token for an access token and the next refresh token, which travels as this one did. It "
+    "comes in its cookie, and then needs its CSRF token in `X-CSRF-TOKEN`; or as `refresh_token`. One that is used twice "
+    "ends its session.",
+    response=SignedIn,
+    body=Renewal,
+    body_required=False,
+    problems=(401, 429, 503),
+    takes=("CsrfToken",),
+    sends=("SetCookie", "CsrfToken"),
+    by_cookie=True,
+)
+def refresh() -> Response:
+    """Exchange a refresh token, which is good once."""
+    own, asked = services(), body.load(Renewal, optional=True)
+    said = own.tokens.read_refresh(*_given(asked))
+    own.limits.count_user(said.user)
+    account = account_of(said)
+    jti = new_jti()
+    match own.user_sessions.rotate(said.user, said.session, said.jti, jti) if account else Rotation.ENDED:
+        case Rotation.ROTATED if account:
+            return signed_in(account, said.session, jti, by_cookie=asked.refresh_token is None)
+        case Rotation.REUSED:
+            log.warning("refresh_token_reused", user_id=str(said.user), session=said.session)
+    raise SessionEnded
+
+
+@reads()
+@documented(
+    "Sign out",
+    description="Ends this session, its access token and its refresh token.",
+    response=None,
+    status=204,
+    problems=(503,),
+    sends=("SetCookie",),
+)
+def logout() -> Response:
+    """End the session that the caller's token was given in."""
+    who = caller()
+    services().user_sessions.end(who.id, who.session)
+    response = Response(status=204)
+    unset_refresh_cookies(response)
+    return response
+
+
+def signed_in(account: Account, session: str, jti: str, *, by_cookie: bool) -> Response:
+    """The answer to whoever has signed in, or stays so."""
+    tokens = services().tokens
+    access = tokens.access(account.id, role=account.role, session=session, session_version=account.session_version)
+    next_one = tokens.refresh(account.id, jti=jti, session=session, session_version=account.session_version)
+    answer = {"access_token": access, "token_type": "Bearer", "expires_in": LIFETIME}
+    if not by_cookie:
+        return _json(answer | {"refresh_token": next_one})
+    response = _json(answer)
+    set_refresh_cookies(response, next_one, max_age=sessions.LIFETIME)
+    response.headers[CSRF_HEADER] = tokens.csrf_of(next_one)
+    return response
+
+
+def _given(asked: Renewal) -> tuple[str, str | None]:
+    """The refresh token of the request; and what its CSRF token has to be, where it came by its cookie."""
+    if asked.refresh_token is not None:
+        return asked.refresh_token, None
+    by_cookie = request.cookies.get(COOKIE)
+    if not by_cookie:
+        raise Unauthenticated("A refresh token is needed.")
+    return by_cookie, request.headers.get(CSRF_HEADER, "")
+
+
+def _json(answer: dict[str, object]) -> Response:
     return Response(orjson.dumps(answer), content_type="application/json")
-
-
-def authenticate(email: str, password: str) -> Account | None:
-    """Whose email and password these are; None for unknown, wrong, disabled and deleted, after the same time."""
-    query = select(User.id, User.role, User.session_version, User.password_hash).where(
-        func.lower(User.email) == email.lower(), User.deleted_at.is_(None), User.disabled_at.is_(None)
-    )
-    with aside():  # neither PostgreSQL nor the few threads that hash keep a write from being accepted
-        with services().sessions() as session:
-            row = session.execute(query).one_or_none()
-        hashed = row.password_hash if row else _nobodys_hash()
-        good = beside_greenlets(lambda: _matches(hashed, password))
-    return Account(row.id, row.role, row.session_version) if row and good else None
-
-
-def _matches(password_hash: str, password: str) -> bool:
-    try:
-        return PasswordHasher().verify(password_hash, password)
-    except (VerificationError, InvalidHashError):
-        return False
-
-
-@cache
-def _nobodys_hash() -> str:
-    """Verified against where there is no user, so that this takes as long as where there is one."""
-    return PasswordHasher().hash("nobody's password")

@@ -27,13 +27,14 @@ FieldErrors = list[dict[str, str]]
 M = TypeVar("M", bound=BaseModel)
 
 
-def read(model: type[BaseModel]) -> bytes:
-    """The request's JSON as it came. A model without fields needs none: an empty body is then `{}`.
+def read(model: type[BaseModel], *, optional: bool = False) -> bytes:
+    """The request's JSON as it came. A model without fields, or one whose fields are all `optional`, needs none: an empty
+    body is then `{}`.
 
     Raises UnsupportedMediaType, and RequestEntityTooLarge above MAX_BYTES.
     """
     raw = _whole()
-    if not raw.strip() and not model.model_fields:
+    if (optional or not model.model_fields) and not raw.strip():
         return b"{}"
     if request.environ.get("CONTENT_TYPE") == "application/json":
         return raw
@@ -90,9 +91,10 @@ def parse(model: type[M], raw: bytes) -> tuple[M | None, FieldErrors]:
         return None, (errors + field_errors(refused))[:MOST_ERRORS]
 
 
-def load(model: type[M]) -> M:
-    """The model in the request's body. Raises BadRequest, Invalid, and what `read` raises."""
-    value, errors = parse(model, read(model))
+def load(model: type[M], *, optional: bool = False) -> M:
+    """The model in the request's body; where that is `optional`, its defaults for none. Raises BadRequest, Invalid, and
+    what `read` raises."""
+    value, errors = parse(model, read(model, optional=optional))
     if value is None or errors:
         raise Invalid(errors=errors)
     return value

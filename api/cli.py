@@ -7,12 +7,14 @@ from flask import Flask
 from flask.cli import AppGroup, with_appcontext
 
 from api.services import services
+from api.user_cli import users
 from models.roles import sync
 
 
 def register(app: Flask) -> None:
     """Commands beside those of Flask and Flask-Migrate."""
     app.cli.add_command(roles)
+    app.cli.add_command(users)
 
 
 roles = AppGroup("roles", help="Database roles.")

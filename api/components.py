@@ -47,6 +47,14 @@ PARAMETERS: dict[str, tuple[str, dict[str, Any]]] = {
             "schema": {"type": "string", "examples": ['"v1"']},
         },
     ),
+    "CsrfToken": (
+        "header",
+        {
+            "name": "X-CSRF-TOKEN",
+            "description": "What came with the refresh token's cookie; needed where the refresh token comes by its cookie.",
+            "schema": {"type": "string"},
+        },
+    ),
     "RunAt": (
         "query",
         {
@@ -63,6 +71,8 @@ HEADERS = {
     "Replayed": ("`true` when the key had been used for this job before", {"type": "string", "const": "true"}),
     "PreferenceApplied": ("The wait that was honoured", {"type": "string", "examples": ["wait=10"]}),
     "ETag": ("The version of the resource", {"type": "string", "examples": ['"v1"']}),
+    "SetCookie": ("The refresh token's cookie, and that of its CSRF token", {"type": "string"}),
+    "CsrfToken": ("To be sent back with the refresh token's cookie", {"type": "string"}),
     "Limit": ("Requests allowed in the present window", {"type": "integer"}),
     "Remaining": ("Requests left in it", {"type": "integer"}),
     "Reset": ("When the next window begins, in seconds since 1970", {"type": "integer"}),
@@ -77,6 +87,8 @@ SENT_AS = {
     "Replayed": "Idempotency-Replayed",
     "PreferenceApplied": "Preference-Applied",
     "RequestId": "X-Request-ID",
+    "SetCookie": "Set-Cookie",
+    "CsrfToken": "X-CSRF-TOKEN",
     "Limit": "X-RateLimit-Limit",
     "Remaining": "X-RateLimit-Remaining",
     "Reset": "X-RateLimit-Reset",
@@ -116,6 +128,7 @@ def enter(spec: APISpec, names: Names) -> None:
     other["headers"] |= headers("Allow")
     spec.components.response(OTHER, other)
     spec.components.security_scheme("bearer", {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"})
+    spec.components.security_scheme("refresh", {"type": "apiKey", "in": "cookie", "name": "refresh_token_cookie"})
 
 
 def problem(status: int) -> str:

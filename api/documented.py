@@ -15,7 +15,8 @@ ATTRIBUTE = "__documented__"
 @dataclass(frozen=True, slots=True)
 class Documented:
     """One operation. `responses`: by status, the model of the body, or the media type of one that is not JSON, or None
-    for none. `problems`: statuses answered with a problem. `conditional`: it has an ETag and knows If-None-Match."""
+    for none. `problems`: statuses answered with a problem. `conditional`: it has an ETag and knows If-None-Match. `takes`
+    and `sends`: headers, by their names in `api.components`. `by_cookie`: what it needs may come in the refresh cookie."""
 
     summary: str
     description: str = ""
@@ -26,6 +27,10 @@ class Documented:
     problems: tuple[int, ...] = ()
     conditional: bool = False
     waits: bool = False
+    body_required: bool = True
+    takes: tuple[str, ...] = ()
+    sends: tuple[str, ...] = ()
+    by_cookie: bool = False
 
 
 def documented(
@@ -41,6 +46,10 @@ def documented(
     problems: tuple[int, ...] = (),
     conditional: bool = False,
     waits: bool = False,
+    body_required: bool = True,
+    takes: tuple[str, ...] = (),
+    sends: tuple[str, ...] = (),
+    by_cookie: bool = False,
 ) -> Callable[[View], View]:
     """Say what a route does: `response` is what it answers with `status`; `others`, what it may answer instead.
 
@@ -58,6 +67,10 @@ def documented(
             problems=problems,
             conditional=conditional,
             waits=waits,
+            body_required=body_required,
+            takes=takes,
+            sends=sends,
+            by_cookie=by_cookie,
         )
         setattr(view, ATTRIBUTE, operation)
         return view

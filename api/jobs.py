@@ -12,13 +12,16 @@ from flask import Flask, Response
 from pydantic import Field
 
 from api import schemas, terms
-from api.access import caller, id_of, reads
+from api.access import caller, id_of, known_caller, reads
 from api.documented import documented
 from api.reads.conditional import tagged
 from api.reads.pages import ListQuery, at, moment_and_id, page, position
 from api.services import services
-from jobs.kernel.errors import NotFound
+from api.tokens import Caller
+from jobs.kernel import registry
+from jobs.kernel.errors import NotFound, Unauthenticated
 from jobs.kernel.outcome import State
+from jobs.kernel.policy import Access
 from jobs.kernel.record import JobRecord
 from models.views import ident
 
@@ -42,16 +45,27 @@ def register(app: Flask) -> None:
     app.add_url_rule("/v1/jobs/<id>", "jobs.get", get_job)
 
 
-@reads()
-@documented("Read a job", response=schemas.Job, conditional=True, waits=True)
+@reads(Access.HOLDER)
+@documented(
+    "Read a job",
+    description="One that was submitted without a token is read without one, by whoever holds its id.",
+    response=schemas.Job,
+    conditional=True,
+    waits=True,
+)
 def get_job(id: str) -> Response:
     """One job as it is now, or with `Prefer: wait=N` as soon as it is final."""
     seconds = terms.wait_of_request()
-    job_id = id_of(id)
-    own = services()
-    job = own.ledger.find(job_id)
-    if job is None or not caller().sees(job.owner):
-        raise NotFound
+    own, who = services(), known_caller()
+    try:
+        job_id = id_of(id)
+        job = own.ledger.find(job_id)
+        if job is None or not _visible(job, who):
+            raise NotFound
+    except NotFound:
+        if who is None:  # and what there is, is told to nobody who is not known
+            raise Unauthenticated from None
+        raise
     if seconds and not job.state.final:
         job = own.waiting.watch(job_id, seconds) or job
     body = orjson.dumps(job.view())
@@ -89,6 +103,13 @@ def list_jobs() -> Response:
         place=lambda job: at(job.submitted_at, job.id),
     )
     return _json(shown, 200)
+
+
+def _visible(job: JobRecord, who: Caller | None) -> bool:
+    if who is not None and who.sees(job.owner):
+        return True
+    kind = registry.find(job.kind)
+    return job.owner is None and kind is not None and kind.policy.access is Access.ANYONE
 
 
 def accepted(job: JobRecord, *, waited: int = 0, headers: Mapping[str, str] = NONE) -> Response:

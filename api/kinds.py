@@ -33,7 +33,7 @@ def _row(kind: type[Command]) -> str:
     cells = (
         f"`{kind.kind}`",
         (kind.__doc__ or "").strip().splitlines()[0].rstrip("."),
-        f"`{kind.route.method} {kind.route.path}`" if kind.route else "sent by workers only",
+        f"`{kind.route.method} {kind.route.path}`" if kind.route else "none: the service itself sends it",
         policy.access.value,
         f"`{policy.queue}`",
         f"{retry.attempts}, {retry.base:g} s to {retry.cap:g} s",

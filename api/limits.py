@@ -1,7 +1,8 @@
 """Rate limits: declared in Flask-Limiter's notation; counters live in Redis, so that all processes share them.
 
 Flask-Limiter counts reads. A write is counted by the submit script, in the same counter and without a round trip of
-its own; one that is refused before it gets there is counted here. Keys hold a digest, never an address or an email.
+its own; one that is refused before it gets there is counted here. The same round trip looks whether the caller's session
+lasts. Keys hold a digest, never an address or an email.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
+from collections.abc import Callable
 from functools import lru_cache
+from ipaddress import IPv6Address, ip_address, ip_network
 from time import monotonic, time
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 from uuid import UUID
 
 import structlog
-from flask import Flask, g, has_request_context, request
+from flask import Flask, g, request
 from flask_limiter import Limiter
 from limits import RateLimitItem, parse_many
 from limits.storage.redis import RedisStorage
@@ -24,11 +27,15 @@ from redis import Redis
 from api.access import known_caller
 from config import Settings
 from jobs.kernel import broker
-from jobs.kernel.errors import QueueDown, RateLimited
-from jobs.kernel.submit import Limit, LimitState
+from jobs.kernel.errors import QueueDown, RateLimited, SessionEnded
+from jobs.kernel.policy import RateLimit
+from jobs.kernel.submit import Limit, LimitState, Session
 
 SCOPE = "global"
 """The scope of the one limit that a user's reads and writes share."""
+
+HOME = 64
+"""Bits of an IPv6 address that are given out as one (RFC 6177)."""
 
 PAUSE = 1.0
 """Seconds for which Redis is not asked to count again after it did not answer."""
@@ -37,6 +44,7 @@ KNOWN = 10_000
 """Callers whose counters' names are remembered."""
 
 COUNT = """
+if KEYS[2] and redis.call('HEXISTS', KEYS[2], ARGV[3]) == 0 then return {-1, 0} end
 local count = redis.call('INCRBY', KEYS[1], ARGV[2])
 if count == tonumber(ARGV[2]) then redis.call('EXPIRE', KEYS[1], ARGV[1]) end
 return {count, redis.call('TTL', KEYS[1])}
@@ -57,17 +65,29 @@ class Counters(RedisStorage):
         self._away_until = 0.0
 
     def incr(self, key: str, expiry: int, amount: int = 1) -> int:
+        session: Session | None = g.pop("asked_session", None)
+        looked, name = ([session.key], [session.id]) if session else ([], [])
+        count, left = self._ask(self._count, keys=[self.prefixed_key(key), *looked], args=[expiry, amount, *name])
+        if session:
+            g.session_lasts = count >= 0
+        if count < 0:
+            raise SessionEnded
+        g.window = key, count, max(0, left)
+        return int(count)
+
+    def lasts(self, session: Session) -> bool:
+        """Whether a session has not ended. Raises QueueDown."""
+        return bool(self._ask(self.storage.hexists, session.key, session.id))
+
+    def _ask(self, ask: Callable[..., Any], *args: Any, **more: Any) -> Any:
         if monotonic() < self._away_until:
             raise QueueDown
         try:
-            count, left = self._count(keys=[self.prefixed_key(key)], args=[expiry, amount])
+            return ask(*args, **more)
         except broker.LOST as lost:
             self._away_until = monotonic() + PAUSE
             log.warning("limits_not_counted")
             raise QueueDown from lost
-        if has_request_context():
-            g.window = key, int(count), max(0, int(left))
-        return int(count)
 
     def get(self, key: str) -> int:
         known = g.get("window")
@@ -84,9 +104,8 @@ class Limits:
     def __init__(self, app: Flask, settings: Settings, redis: Redis) -> None:
         """Raises ValueError for a setting that is not one limit in Flask-Limiter's notation, like `600/minute`."""
         self._secret = settings.secret_key.encode()
-        self._user = one(settings.rate_limit_user)
-        self._login_address = one(settings.rate_limit_login_address)
-        self._login_account = one(settings.rate_limit_login_account)
+        self._items = {name: one(value) for name, value in settings if name.startswith("rate_limit_")}
+        self._user = self._items["rate_limit_user"]
         logging.getLogger("flask-limiter").setLevel(logging.CRITICAL)  # it would log each request while Redis is away
         self._limiter = Limiter(
             key_func=self._caller_key,
@@ -98,6 +117,7 @@ class Limits:
         )
         app.extensions["limiter"] = {self._limiter}  # so that it adds no hooks: they cost a write as much as its submit
         self._limiter.init_app(app)
+        self._counters = cast(Counters, self._limiter.storage)
         if self._user:
             self._check_read = self._limiter.shared_limit(settings.rate_limit_user, scope=SCOPE)(_allowed)
         self._of_write = lru_cache(KNOWN)(self._limit_of_write)
@@ -109,30 +129,37 @@ class Limits:
     def _limit_of_write(self, user: UUID) -> Limit | None:
         if self._user is None:
             return None
-        # The storage is typed as any, and is Counters, which has a prefix.
-        name = self._limiter.storage.prefixed_key(self._user.key_for(self._key("user", user), SCOPE))  # type: ignore[attr-defined]
+        name = self._counters.prefixed_key(self._user.key_for(self._key("user", user), SCOPE))
         return Limit(name, self._user.amount, self._user.get_expiry())
 
-    def count_read(self) -> None:
-        """Count a read by someone who is known; raises what `api.problems` knows of."""
-        if self._user is not None:
-            self._check_read()
+    def count_read(self, session: Session | None) -> bool | None:
+        """Count a read by its caller, or its address; whether the session lasts, or None where Redis could not be asked.
+        Raises what `api.problems` knows of."""
+        if self._user is None:
+            return self._lasts(session) if session else None
+        g.asked_session = session
+        self._check_read()
+        lasts: bool | None = g.pop("session_lasts", None)
+        return lasts
 
-    def count_write(self, user: object) -> None:
-        """Count a write that never comes to be submitted. Raises RateLimited; passes when Redis is away."""
-        try:
-            self._hit(self._user, "user", user)
-        except QueueDown:
-            return
+    def count_write(self, user: object, session: Session) -> None:
+        """Count a write here that the submit script does not count. Raises RateLimited, SessionEnded, QueueDown."""
+        if self._user is None and not self._counters.lasts(session):
+            raise SessionEnded
+        g.asked_session = session
+        self._hit(self._user, "user", user)
 
-    def count_login_address(self) -> None:
-        """Count a sign-in from where the request comes from. Raises RateLimited, and QueueDown: unlimited guessing
-        at passwords is worse than no sign-in."""
-        self._hit(self._login_address, "login-address", request.remote_addr)
+    def count_user(self, user: object) -> None:
+        """Count what somebody does who is known, and has shown no access token. Raises RateLimited, QueueDown."""
+        self._hit(self._user, "user", user)
 
-    def count_login_account(self, email: str) -> None:
-        """Count a sign-in to an account, whether there is one or not. Raises RateLimited, QueueDown."""
-        self._hit(self._login_account, "login-account", email)
+    def count(self, limit: RateLimit, sent: object = None) -> None:
+        """Count what has a limit of its own. `sent`: has the field that the limit counts by.
+
+        Raises RateLimited; and QueueDown, because what is limited so may not be had without its limit.
+        """
+        whose = address() if limit.by == "address" else str(getattr(sent, limit.by)).lower()
+        self._hit(self._items[limit.setting], limit.setting, whose)
 
     def state(self) -> LimitState | None:
         """Where whoever asks stands, for the headers of the answer."""
@@ -144,6 +171,12 @@ class Limits:
             return None
         reset, remaining = counted.window
         return LimitState(counted.limit.amount, remaining, max(0, round(reset - time())))
+
+    def _lasts(self, session: Session) -> bool | None:
+        try:
+            return self._counters.lasts(session)
+        except QueueDown:
+            return None
 
     def _hit(self, item: RateLimitItem | None, what: str, whose: object) -> None:
         if item is None:
@@ -157,10 +190,23 @@ class Limits:
 
     def _caller_key(self) -> str:
         who = known_caller()
-        return self._key("user", who.id if who else None)
+        return self._key("user", who.id) if who else self._key("address", address())
 
     def _key(self, what: str, whose: object) -> str:
         return hmac.digest(self._secret, f"{what}:{whose}".encode(), hashlib.sha256).hex()[:32]
+
+
+def address() -> str:
+    """Where the request comes from. Of IPv6 the network: whoever has one address has all of it."""
+    given = request.remote_addr or ""
+    try:
+        place = ip_address(given)
+    except ValueError:  # a socket of the file system has none
+        return given
+    mapped = place.ipv4_mapped if isinstance(place, IPv6Address) else None
+    if mapped or not isinstance(place, IPv6Address):
+        return str(mapped or place)
+    return str(ip_network((place, HOME), strict=False))
 
 
 def one(notation: str) -> RateLimitItem | None:

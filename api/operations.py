@@ -62,14 +62,15 @@ def of_view(path: str, method: str, said: Documented, access: Access, names: Nam
     parameters += _query_parameters(said.query) if said.query else []
     parameters += ["IfNoneMatch"] if said.conditional else []
     parameters += ["Prefer"] if said.waits else []
+    parameters += said.takes
     counted = components.LIMITED if access is not Access.ANYONE else ()
-    headers = components.headers("RequestId", *(["ETag"] if said.conditional else []), *counted)
+    headers = components.headers("RequestId", *(["ETag"] if said.conditional else []), *said.sends, *counted)
     operation: dict[str, Any] = {
         "operationId": f"{method}_" + "_".join(part.strip("{}") for part in path.replace(".", "/").split("/") if part),
         "summary": said.summary,
         "parameters": parameters,
         "responses": {str(status): _answer(status, body, headers, names) for status, body in said.responses.items()},
-        **_security(access),
+        **_security(access, by_cookie=said.by_cookie),
     }
     if said.description:
         operation["description"] = said.description
@@ -77,7 +78,7 @@ def of_view(path: str, method: str, said: Documented, access: Access, names: Nam
         operation["responses"]["304"] = {"description": "Not modified", "headers": headers}
     if said.body:
         content = {"schema": names[said.body], **_example(said.body)}
-        operation["requestBody"] = {"required": True, "content": {"application/json": content}}
+        operation["requestBody"] = {"required": said.body_required, "content": {"application/json": content}}
     implied = ((422,) if said.query or said.waits else ()) + ((400, 408, 413, 415, 422) if said.body else ())
     implied += (401, 429) if access is not Access.ANYONE else ()
     implied += (503,) if path not in NEVER_REFUSED else ()
@@ -112,7 +113,7 @@ def _job(command: type[Command], route: Route, names: Names, state: State) -> di
         started_at=ended,
         finished_at=ended,
         attempts=int(state.final),
-        resource=route.resource(JOB_ID, TARGET_ID if route.has_target else None, creates=command.creates),
+        resource=command.resource_of(JOB_ID, TARGET_ID if route.has_target else None),
     )
     return {"application/json": {"schema": names[Job], "example": record.view()}}
 
@@ -167,5 +168,9 @@ def _problems(statuses: tuple[int, ...], access: Access, *, target: bool) -> dic
     return {str(status): components.problem(status) for status in (*wanted, 500)} | {"default": components.OTHER}
 
 
-def _security(access: Access) -> dict[str, Any]:
-    return {} if access is Access.ANYONE else {"security": [{"bearer": []}]}
+def _security(access: Access, *, by_cookie: bool = False) -> dict[str, Any]:
+    """How to say who one is; an empty way where that is not needed."""
+    ways: list[dict[str, list[str]]] = [{"refresh": []}] if by_cookie else []
+    ways += [{"bearer": []}] if access is not Access.ANYONE else []
+    ways += [{}] if by_cookie or access is Access.HOLDER else []
+    return {"security": ways} if ways else {}

@@ -27,6 +27,14 @@ class Meta(Shape):
     next_cursor: str | None = Field(description="give it as `cursor` for the next page; null on the last one")
 
 
+class NumberedMeta(Meta):
+    """Where a page stands in its list, and by its number where it was asked for by that."""
+
+    page: int = Field(1, ge=1, description="only where `page` was given, as the next two")
+    total_pages: int = Field(0, ge=0)
+    total: int = Field(0, ge=0, description="how many items there are on all pages")
+
+
 class Page(Shape, Generic[Item]):
     """One page of a list."""
 
@@ -106,11 +114,44 @@ class Order(Shape):
     version: int = Field(ge=1, description="also in the `ETag`")
 
 
+class User(Shape):
+    """A user. Whoever registers, bears the id of the job of that."""
+
+    id: UUID
+    email: str = Field(examples=["ada@example.com"])
+    name: str = Field(examples=["Ada Lovelace"])
+    role: Literal["user", "admin"]
+    disabled: bool = Field(description="cannot sign in")
+    created_at: datetime
+    updated_at: datetime
+    version: int = Field(ge=1, description="also in the `ETag`")
+
+
 class Service(Shape):
     """One entry of the catalogue of services."""
 
     code: str = Field(examples=["123"])
     name: str = Field(examples=["Inspection"])
+
+
+class SignedIn(Shape):
+    """What signing in gives, and staying signed in. `expires_in`: seconds."""
+
+    access_token: str
+    token_type: Literal["Bearer"]
+    expires_in: int = Field(examples=[900])
+    refresh_token: str = Field("", description="only where it does not travel in its cookie")
+
+
+class Session(Shape):
+    """Somebody's sign-in, on one device."""
+
+    id: UUID
+    created_at: datetime
+    last_used_at: datetime = Field(description="when its tokens were renewed last")
+    expires_at: datetime = Field(description="unless its tokens are renewed before")
+    user_agent: str | None = Field(description="what the client called itself", examples=["curl/8.5.0"])
+    current: bool = Field(description="whether it is the one that asks")
 
 
 class Check(Shape):
@@ -139,6 +180,16 @@ class OrderPage(Page[Order]):
 
 class ServicePage(Page[Service]):
     """One page of the catalogue of services."""
+
+
+class SessionPage(Page[Session]):
+    """One page of sessions."""
+
+
+class UserPage(Page[User]):
+    """One page of users."""
+
+    meta: NumberedMeta
 
 
 class JobPage(Page[JobSummary]):

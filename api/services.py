@@ -15,6 +15,7 @@ from models.session import Sessions
 
 if TYPE_CHECKING:
     from api.limits import Limits
+    from api.sessions import UserSessions
     from api.tokens import Tokens
     from api.waiting import Waiting
 
@@ -23,7 +24,8 @@ NAME = "millrace"
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Everything a view may need from outside the request. `sessions` are read-only."""
+    """Everything a view may need from outside the request. `sessions`: of PostgreSQL, read-only. `user_sessions`: of those
+    who are signed in."""
 
     settings: Settings
     redis: Redis
@@ -32,6 +34,7 @@ class Services:
     ledger: Ledger
     limits: Limits
     tokens: Tokens
+    user_sessions: UserSessions
     waiting: Waiting
 
 

@@ -1,4 +1,4 @@
-"""Access tokens: made and read by flask-jwt-extended, with everything that could be left open pinned."""
+"""Tokens: made and read by flask-jwt-extended, with everything that could be left open pinned."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from time import time
-from typing import Any
-from uuid import UUID
+from typing import Any, Literal, NamedTuple
+from uuid import UUID, uuid4
 
 from flask import Flask
-from flask_jwt_extended import JWTManager, create_access_token, decode_token
-from flask_jwt_extended.exceptions import JWTExtendedException
+from flask_jwt_extended import JWTManager, create_access_token, create_refresh_token, decode_token, get_csrf_token
+from flask_jwt_extended.exceptions import CSRFError, JWTExtendedException
 from jwt import ExpiredSignatureError, PyJWTError, decode
 
+from api import sessions
 from config import Settings
 from jobs.kernel.errors import Unauthenticated
 
@@ -23,7 +24,8 @@ LIFETIME = 900
 
 ALGORITHM = "HS256"
 PARTY = "millrace"
-CLAIMS = frozenset({"exp", "iat", "nbf", "jti", "iss", "aud", "sub", "type", "role", "session_version"})
+COMMON = frozenset({"exp", "iat", "nbf", "jti", "iss", "aud", "sub", "type", "sid", "session_version"})
+CLAIMS = {"access": COMMON | {"role"}, "refresh": COMMON | {"csrf"}}
 KNOWN = 10_000
 INVALID = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
 
@@ -34,6 +36,7 @@ class Caller:
 
     id: UUID
     role: str
+    session: str
     session_version: int
 
     def sees(self, owner: UUID | None) -> bool:
@@ -41,11 +44,20 @@ class Caller:
         return self.role == "admin" or owner == self.id
 
 
-class Tokens:
-    """Issues and reads access tokens.
+class Refresh(NamedTuple):
+    """What a refresh token says: whose session it prolongs, and which of the session's tokens it is."""
 
-    A signature that was found good once stays good, so what it vouches for is remembered; the time of expiry is
-    looked at on every use.
+    user: UUID
+    session: str
+    session_version: int
+    jti: str
+
+
+class Tokens:
+    """Issues and reads tokens.
+
+    A signature that was found good once stays good, so what an access token vouches for is remembered; the time of
+    expiry is looked at on every use.
     """
 
     def __init__(self, app: Flask, settings: Settings) -> None:
@@ -57,49 +69,91 @@ class Tokens:
             JWT_SECRET_KEY=keys[0],
             JWT_ALGORITHM=ALGORITHM,
             JWT_DECODE_ALGORITHMS=[ALGORITHM],
-            JWT_TOKEN_LOCATION=["headers"],
+            JWT_TOKEN_LOCATION=["headers", "cookies"],
             JWT_ACCESS_TOKEN_EXPIRES=timedelta(seconds=LIFETIME),
+            JWT_REFRESH_TOKEN_EXPIRES=timedelta(seconds=sessions.LIFETIME),
             JWT_ENCODE_ISSUER=PARTY,
             JWT_DECODE_ISSUER=PARTY,
             JWT_ENCODE_AUDIENCE=PARTY,
             JWT_DECODE_AUDIENCE=PARTY,
+            JWT_COOKIE_SECURE=True,
+            JWT_COOKIE_SAMESITE="Strict",
+            JWT_REFRESH_COOKIE_PATH="/v1/auth",
         )
         JWTManager(app).decode_key_loader(self._key)
 
-    def issue(self, user: UUID, *, role: str, session_version: int) -> str:
+    def access(self, user: UUID, *, role: str, session: UUID | str, session_version: int) -> str:
         """A new access token, good for LIFETIME seconds."""
-        claims = {"role": role, "session_version": session_version}
+        claims = {"role": role, "sid": str(session), "session_version": session_version}
         token: str = create_access_token(str(user), additional_claims=claims, additional_headers=self._headers)
         return token
 
+    def refresh(self, user: UUID, *, jti: str, session: UUID | str, session_version: int) -> str:
+        """A new refresh token, good for as long as its session, and once."""
+        claims = {"jti": jti, "sid": str(session), "session_version": session_version}
+        token: str = create_refresh_token(str(user), additional_claims=claims, additional_headers=self._headers)
+        return token
+
+    def csrf_of(self, refresh_token: str) -> str:
+        """What has to come with a refresh token of ours where that comes in its cookie."""
+        csrf: str = get_csrf_token(refresh_token)
+        return csrf
+
     def read(self, token: str) -> Caller:
-        """Whom a token speaks for. Raises Unauthenticated (`token_expired`, `token_invalid`)."""
+        """Whom an access token speaks for. Raises Unauthenticated (`token_expired`, `token_invalid`)."""
         known = self._known.get(token) or self._verified(token)
         if time() >= known[1]:
             raise _expired()
         return known[0]
 
-    def _verified(self, token: str) -> tuple[Caller, int]:
+    def read_refresh(self, token: str, csrf: str | None = None) -> Refresh:
+        """What a refresh token says. `csrf`: what has to stand in it, where it came by a cookie.
+
+        Raises Unauthenticated (`token_expired`, `token_invalid`, `csrf_failed`)."""
+        if csrf == "":  # the library takes that for no wish to have it looked at
+            raise _forged()
+        claims = self._claims(token, "refresh", csrf)
         try:
-            claims: dict[str, Any] = decode_token(token)
-            said = decode(
-                token, options={"verify_signature": False}
-            )  # as it came: the library fills in what is missing
-            if not said.keys() >= CLAIMS or claims["type"] != "access" or not claims["jti"]:
-                raise _invalid()
-            caller = Caller(UUID(claims["sub"]), str(claims["role"]), int(claims["session_version"]))
-        except ExpiredSignatureError:
-            raise _expired() from None
-        except (PyJWTError, JWTExtendedException, ValueError, TypeError, AttributeError):
+            session, version = str(UUID(claims["sid"])), int(claims["session_version"])
+            return Refresh(UUID(claims["sub"]), session, version, str(claims["jti"]))
+        except (ValueError, TypeError, AttributeError):
+            raise _invalid() from None
+
+    def _verified(self, token: str) -> tuple[Caller, int]:
+        claims = self._claims(token, "access")
+        try:
+            role, session = str(claims["role"]), str(claims["sid"])
+            caller = Caller(UUID(claims["sub"]), role, session, int(claims["session_version"]))
+        except (ValueError, TypeError, AttributeError):
             raise _invalid() from None
         if len(self._known) >= KNOWN:
             self._known.clear()
         self._known[token] = caller, int(claims["exp"])
         return self._known[token]
 
+    def _claims(self, token: str, kind: Literal["access", "refresh"], csrf: str | None = None) -> dict[str, Any]:
+        try:
+            claims: dict[str, Any] = decode_token(token, csrf_value=csrf)
+            # As it came, too: the library fills in what is missing.
+            said = decode(token, options={"verify_signature": False})
+        except ExpiredSignatureError:
+            raise _expired() from None
+        except CSRFError:
+            raise _forged() from None
+        except (PyJWTError, JWTExtendedException, ValueError, TypeError, AttributeError):
+            raise _invalid() from None
+        if not said.keys() >= CLAIMS[kind] or claims["type"] != kind or not claims["jti"]:
+            raise _invalid()
+        return claims
+
     def _key(self, header: Mapping[str, Any], _: object) -> str:
         """The key a token names, so that tokens signed before a roll-over are still good; else the present one."""
         return self._keys.get(str(header.get("kid"))) or self._keys[self._headers["kid"]]
+
+
+def new_jti() -> str:
+    """A name for a refresh token that is about to be made."""
+    return str(uuid4())
 
 
 def key_id(key: str) -> str:
@@ -107,9 +161,13 @@ def key_id(key: str) -> str:
     return hashlib.sha256(b"kid:" + key.encode()).hexdigest()[:16]
 
 
+def _forged() -> Unauthenticated:
+    return Unauthenticated("The CSRF token is missing or wrong.", code="csrf_failed")
+
+
 def _expired() -> Unauthenticated:
-    return Unauthenticated("The access token has expired.", code="token_expired", headers=INVALID)
+    return Unauthenticated("The token has expired.", code="token_expired", headers=INVALID)
 
 
 def _invalid() -> Unauthenticated:
-    return Unauthenticated("The access token is not valid.", code="token_invalid", headers=INVALID)
+    return Unauthenticated("The token is not valid.", code="token_invalid", headers=INVALID)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
+from hashlib import sha256
 from uuid import UUID
 
 from flask import Flask, Response, g
@@ -10,20 +11,23 @@ from sqlalchemy import Select, bindparam, select
 from structlog.contextvars import bind_contextvars
 from werkzeug.exceptions import HTTPException
 
-from api import body, terms
+from api import body, passwords, terms
 from api.access import View, guard, id_of, known_caller
 from api.flight import aside
 from api.headers import request_id
 from api.jobs import REPLAYED, accepted
 from api.services import services
+from api.sessions import named
 from api.terms import Terms
+from api.threads import beside_greenlets
 from api.tokens import Caller
 from jobs.kernel import registry
 from jobs.kernel.command import Command, Route
-from jobs.kernel.errors import Invalid, NotFound, Rejected
+from jobs.kernel.errors import Forbidden, Invalid, NotFound, QueueDown, Rejected
 from jobs.kernel.outcome import State
 from jobs.kernel.record import JobRecord
-from jobs.kernel.submit import Accepted, Submission, fingerprint, keyed_id, new_id
+from jobs.kernel.secret import holds_password, sealed
+from jobs.kernel.submit import Accepted, Submission, fingerprint, keyed_id, new_id, salt_of, secret_id
 from models.session import DATABASE_ERRORS
 from models.views import ident
 
@@ -38,6 +42,7 @@ def register(app: Flask) -> None:
 
 def _view(command: type[Command], route: Route) -> View:
     owners = _lookup(command)
+    costly = holds_password(command)  # to hash one costs more than all the rest, so this is counted before it is done
 
     @guard(command.policy.access)
     def write(id: str | None = None) -> Response:
@@ -45,23 +50,41 @@ def _view(command: type[Command], route: Route) -> View:
         try:
             target = id_of(id) if id is not None else None
             asked, value = _validated(command)
-            submission = _submission(who, value, route, target, asked)
-            earlier = _earlier(submission, who, owners)
+            if not value.admits(who.role if who else None):
+                raise Forbidden
         except (Rejected, HTTPException):
+            _count_refused(who)
+            raise
+        if costly:
             _count(who)
+        for limit in command.policy.limits:
+            services().limits.count(limit, value)
+        submission = _submission(who, value, route, target, asked)
+        try:
+            earlier = _earlier(submission, who, owners)
+        except Rejected:
+            if not costly:
+                _count_refused(who)
             raise
         if earlier is None:
-            return _submit(submission, asked)
-        _count(who)
+            return _submit(submission, asked, counted=costly)
+        if not costly:
+            _count_refused(who)
         return _replay(earlier, asked)
 
     return write
 
 
 def _count(who: Caller | None) -> None:
-    """What never comes to be submitted counts all the same."""
+    """Count what is not counted as it is submitted. Raises RateLimited, SessionEnded, QueueDown."""
     if who is not None:
-        services().limits.count_write(who.id)
+        services().limits.count_write(who.id, named(who.id, who.session))
+
+
+def _count_refused(who: Caller | None) -> None:
+    """What never comes to be submitted counts all the same; without Redis it does not."""
+    with suppress(QueueDown):
+        _count(who)
 
 
 def _validated(command: type[Command]) -> tuple[Terms, Command]:
@@ -75,10 +98,11 @@ def _validated(command: type[Command]) -> tuple[Terms, Command]:
 
 
 def _submission(who: Caller | None, value: Command, route: Route, target: UUID | None, asked: Terms) -> Submission:
-    user = who.id if who else None
-    job_id, mark = new_id(), None
-    if asked.key is not None and user is not None:
-        job_id = keyed_id(services().settings.secret_key, user, asked.key)
+    user, sender, secret = who.id if who else None, _sender(who, value), services().settings.secret_key
+    if asked.key is None or sender is None:
+        job_id, mark, value = new_id() if user else secret_id(), None, _sealed(value)
+    else:
+        job_id, value = keyed_id(secret, sender, asked.key), _sealed(value, salt_of(secret, sender, asked.key))
         place = f"{route.method} {route.path.replace('{id}', str(target))}"
         mark = fingerprint(place, value.model_dump(mode="json", exclude_unset=True), asked.run_at, asked.if_match)
     return Submission(
@@ -92,6 +116,22 @@ def _submission(who: Caller | None, value: Command, route: Route, target: UUID |
         request_id=request_id(),
         notify=services().waiting.channel if asked.wait else None,
     )
+
+
+def _sender(who: Caller | None, value: Command) -> UUID | None:
+    """Whose an idempotency key is: the caller's, or of whoever can be told by what they send."""
+    if who is not None:
+        return who.id
+    named_so = value.sender()
+    return UUID(bytes=sha256(named_so.encode()).digest()[:16]) if named_so is not None else None
+
+
+def _sealed(value: Command, salt: bytes | None = None) -> Command:
+    """The command with passwords hashed. The same key salts alike, so that what is asked again is the same command."""
+    if not holds_password(type(value)):
+        return value
+    with aside():
+        return sealed(value, lambda password: beside_greenlets(lambda: passwords.hashed(password, salt)))
 
 
 def _earlier(submission: Submission, who: Caller | None, owner_of: Select[UUID] | None) -> JobRecord | None:
@@ -119,7 +159,8 @@ def _earlier(submission: Submission, who: Caller | None, owner_of: Select[UUID] 
 def _lookup(command: type[Command]) -> Select[UUID] | None:
     if command.target is None:
         return None
-    return select(command.target.owner_id).where(command.target.id == bindparam("id"))
+    there = select(command.target.owner_id).where(command.target.id == bindparam("id"))
+    return there.where(command.target.deleted_at.is_(None)) if hasattr(command.target, "deleted_at") else there
 
 
 def _has(target: UUID | None, owner_of: Select[UUID], who: Caller | None) -> bool:
@@ -128,14 +169,16 @@ def _has(target: UUID | None, owner_of: Select[UUID], who: Caller | None) -> boo
     return owner is not None and who is not None and who.sees(owner)
 
 
-def _submit(submission: Submission, asked: Terms) -> Response:
+def _submit(submission: Submission, asked: Terms, *, counted: bool) -> Response:
     """Queue it, wait if that was asked for, and answer."""
     own = services()
     bind_contextvars(job_id=ident(submission.id))
-    limit = own.limits.of_write(submission.owner) if submission.owner else None
+    limit = own.limits.of_write(submission.owner) if submission.owner and not counted else None
+    who = known_caller()
+    session = named(who.id, who.session) if who else None
     with own.waiting.expecting(submission.id) if asked.wait else nullcontext() as event:
-        taken = own.submitter.submit(submission, limit)
-        g.limit_state = taken.limit
+        taken = own.submitter.submit(submission, limit, session)
+        g.limit_state = taken.limit or g.get("limit_state")
         if not taken.fresh:
             with aside():
                 job = own.ledger.find(submission.id)
@@ -157,7 +200,6 @@ def _replay(job: JobRecord, asked: Terms) -> Response:
 def _fresh(submission: Submission, taken: Accepted) -> JobRecord:
     """What is known of a job that was submitted just now, without asking Redis again."""
     command = submission.command
-    route = command.route
     return JobRecord(
         id=submission.id,
         kind=command.kind,
@@ -165,5 +207,5 @@ def _fresh(submission: Submission, taken: Accepted) -> JobRecord:
         state=taken.state,
         submitted_at=taken.submitted_at,
         run_at=submission.run_at if taken.state is State.SCHEDULED else None,
-        resource=route.resource(submission.id, submission.target, creates=command.creates) if route else None,
+        resource=command.resource_of(submission.id, submission.target),
     )

@@ -16,10 +16,10 @@ from operator import itemgetter
 from typing import Any, Literal
 from uuid import UUID
 
-from jobs import rules
+from jobs import precondition, rules
 from jobs.kernel.context import Context
 from jobs.kernel.envelope import Job
-from jobs.kernel.errors import Conflict, NotFound, PreconditionFailed, Rejected
+from jobs.kernel.errors import Conflict, Forbidden, NotFound, Rejected
 from jobs.kernel.outcome import Again, Outcome, rejected, succeeded
 from models import catalogue, order_store, views
 from models.order_store import Entry
@@ -92,15 +92,15 @@ class OrderBook:
         return missing
 
     def _target(self, job: Job[Any], *, deleting: bool) -> Entry:
+        """Raises Forbidden for a foreign one: only somebody who was an admin then can have named it."""
         entry = self.orders.get(job.target) if job.target else None
-        mine = entry is not None and (entry.owner_id == job.owner or self.ctx.is_admin(job.owner))
-        if entry is None or entry.deleted or not mine:
+        if entry is None or entry.deleted:
             raise NotFound
-        if job.if_match is not None:
-            if not {"*", views.etag(entry.version)} & set(job.if_match):
-                raise PreconditionFailed
-        elif job.moment < entry.updated_at and not deleting:
-            raise Conflict("A newer write has changed this order.", code="superseded")
+        if entry.owner_id != job.owner and not self.ctx.is_admin(job.owner):
+            raise Forbidden
+        precondition.same_version(job, entry.version)
+        if not deleting:
+            precondition.not_superseded(job, entry.updated_at)
         return entry
 
     def _too_soon(self, job: Job[Any], scopes: Iterable[Scope | None]) -> Outcome | None:

@@ -16,7 +16,8 @@ class Receipt(Base):
     """The outcome of record of one job. Whoever inserts the row holds the claim to the job's effect.
 
     `id` is the job's id. `run` counts explicit retries of a failed job, from 1. `resource` is the path the job is
-    about. `envelope` is kept of failed jobs only, so that they can be run again.
+    about. `effects`: what the outcome changes in Redis, applied by whoever tells it (`jobs.kernel.effects`).
+    `envelope` is kept of failed jobs only, so that they can be run again.
     """
 
     __tablename__ = "receipts"
@@ -35,6 +36,7 @@ class Receipt(Base):
     finished_at: Mapped[Instant]
     result: Mapped[Any | None] = mapped_column(JSONB(none_as_null=True))
     error: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    effects: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     envelope: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
 
     __table_args__ = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import CheckConstraint, Index, text
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, synonym
 
 from models.base import Base, Instant, NewKey
 
@@ -11,7 +11,8 @@ from models.base import Base, Instant, NewKey
 class User(Base):
     """A person; never removed from the table, so that what they own keeps its owner (`deleted_at` marks the end).
 
-    Emails compare without case. `session_version` is also in every token: raising it ends all sessions at once.
+    Emails compare without case. `session_version` is also in every token: raising it ends all sessions at once. `version`
+    counts what a client can see change.
     """
 
     __tablename__ = "users"
@@ -22,12 +23,17 @@ class User(Base):
     password_hash: Mapped[str]
     role: Mapped[str] = mapped_column(server_default="user")
     session_version: Mapped[int] = mapped_column(server_default="1")
+    version: Mapped[int] = mapped_column(server_default="1")
     created_at: Mapped[Instant] = mapped_column(server_default=text("now()"))
     updated_at: Mapped[Instant] = mapped_column(server_default=text("now()"))
     disabled_at: Mapped[Instant | None]
     deleted_at: Mapped[Instant | None]
 
+    owner_id = synonym("id")  # everybody is their own
+
     __table_args__ = (
         CheckConstraint("role IN ('user', 'admin')", name="role"),
         Index("uq_users_email", text("lower(email)"), unique=True, postgresql_where=text("deleted_at IS NULL")),
+        # an admin's list of all users, newest first, by keyset
+        Index("ix_users_created", "created_at", "id", postgresql_where=text("deleted_at IS NULL")),
     )

@@ -60,6 +60,33 @@ def order(row: OrderRow) -> dict[str, Any]:
     }
 
 
+class UserRow(Protocol):
+    """What a user needs to have to be shown."""
+
+    id: UUID
+    email: str
+    name: str
+    role: str
+    created_at: datetime
+    updated_at: datetime
+    disabled_at: datetime | None
+    version: int
+
+
+def user(row: UserRow) -> dict[str, Any]:
+    """A user as `GET /v1/users/{id}` shows them."""
+    return {
+        "id": ident(row.id),
+        "email": row.email,
+        "name": row.name,
+        "role": row.role,
+        "disabled": row.disabled_at is not None,
+        "created_at": instant(row.created_at),
+        "updated_at": instant(row.updated_at),
+        "version": row.version,
+    }
+
+
 class ServiceRow(Protocol):
     """What an entry of the catalogue needs to have to be shown."""
 

@@ -21,7 +21,12 @@ from models import migrate, roles
 from tests.road import Road
 
 PASSWORD = "Correct-horse1"
-NO_LIMITS = {"rate_limit_user": "", "rate_limit_login_address": "", "rate_limit_login_account": ""}
+NO_LIMITS = {
+    "rate_limit_register": "",
+    "rate_limit_user": "",
+    "rate_limit_login_address": "",
+    "rate_limit_login_account": "",
+}
 TEMPLATE = "template_millrace"
 
 jobs.load()
@@ -39,6 +44,7 @@ class Person:
     id: UUID
     email: str
     role: str
+    password_hash: str
 
 
 @pytest.fixture(scope="session")
@@ -98,7 +104,7 @@ def add_people(settings: Settings) -> dict[str, Person]:
                 [f"{name}@example.com", name, hashed, role],
             )
             (user_id,) = cursor.fetchone() or ("",)
-            found[name] = Person(UUID(user_id), f"{name}@example.com", role)
+            found[name] = Person(UUID(user_id), f"{name}@example.com", role, hashed)
     connection.close()
     return found
 
@@ -120,14 +126,18 @@ def execute(base_settings: Settings) -> Iterator[Callable[..., list[tuple[Any, .
 
 @pytest.fixture
 def settings(base_settings: Settings, people: dict[str, Person], execute: Callable[..., Any]) -> Settings:
-    """Settings for one test, whose Redis and tables are empty."""
+    """Settings for one test, whose Redis and tables are empty, but for `people`, who are as they were at first."""
     redis = broker.connect(base_settings.redis_url, timeout=5)
     redis.flushall()
     redis.close()
     execute("TRUNCATE orders, order_scopes, receipts")
-    execute(
-        "UPDATE users SET role = split_part(replace(email, 'other', 'user'), '@', 1), disabled_at = NULL, deleted_at = NULL"
-    )
+    execute("DELETE FROM users WHERE id <> ALL(%s::uuid[])", [str(person.id) for person in people.values()])
+    for name, person in people.items():
+        execute(
+            "UPDATE users SET email = %s, name = %s, role = %s, password_hash = %s, session_version = 1, version = 1,"
+            " updated_at = created_at, disabled_at = NULL, deleted_at = NULL WHERE id = %s::uuid",
+            *(person.email, name, person.role, person.password_hash, str(person.id)),
+        )
     return base_settings
 
 

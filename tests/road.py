@@ -17,6 +17,7 @@ from jobs.kernel import broker, registry
 from jobs.kernel.ledger import Ledger
 from jobs.kernel.outcome import State
 from jobs.kernel.policy import QUEUES
+from jobs.kernel.secret import SEALED
 from jobs.kernel.submit import Submission, Submitter, new_id
 from models.session import Sessions, writer
 from workers.executor import Executor
@@ -53,10 +54,10 @@ class Road:
         return Leases(self.redis, self.settings, f"test-{secrets.token_hex(4)}")
 
     def submit(self, kind: str, body: dict[str, Any] | None = None, **more: Any) -> UUID:
-        """Submit a command of a kind; `more`: members of Submission."""
+        """Submit a command of a kind; `more`: members of Submission. A password is a hash, as the API makes it one."""
         declared = registry.find(kind)
         assert declared is not None
-        command = declared.model_validate_json(orjson.dumps(body or {}))
+        command = declared.model_validate_json(orjson.dumps(body or {}), context=SEALED)
         given = {"id": new_id(), "owner": self.owner} | more
         return self.submitter.submit(Submission(command=command, **given)).id
 

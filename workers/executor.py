@@ -121,7 +121,7 @@ class Executor:
             owner, command = work.delivery.owner, work.command
             role = roles.get(owner) if owner else None
             gone = owner is not None and role is None
-            if work.outcome is None and command and (gone or not command.policy.access.admits(role)):
+            if work.outcome is None and command and (gone or not command.admits(role)):
                 work.outcome = rejected(Forbidden())
         return roles
 
@@ -200,7 +200,7 @@ def _settlement(work: Work, finished_at: datetime) -> Settlement:
     """What is told of a job that this transaction has decided."""
     outcome = work.outcome
     if isinstance(outcome, Done):
-        return Settlement(work.delivery, Final(outcome.state, finished_at))
+        return Settlement(work.delivery, Final(outcome.state, finished_at, outcome.effects))
     return Settlement(work.delivery, outcome or HandBack())
 
 

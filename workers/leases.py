@@ -13,7 +13,7 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 from redis import Redis
 
 from config import Settings
-from jobs.kernel import keys
+from jobs.kernel import effects, keys
 from jobs.kernel.failpoints import Point, reach
 from jobs.kernel.policy import QUEUES
 from jobs.kernel.record import parsed
@@ -136,6 +136,7 @@ class Leases:
     def _arguments(self, settlements: Sequence[Settlement]) -> list[str | bytes | int]:
         """In reverse: what is handed back goes to the front one by one, and so stands in its old order."""
         arguments: list[str | bytes | int] = [self._name, self._final_ttl]
+        arguments += effects.arguments(settlement.effects for settlement in settlements)
         for settlement in reversed(settlements):
             arguments += settlement.arguments()
         return arguments

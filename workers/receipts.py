@@ -21,7 +21,7 @@ from models.views import ident, instant
 from workers.settle import Final
 from workers.work import Work
 
-FIRST = "SELECT id, run, state, finished_at FROM receipts WHERE id = ANY(CAST(%(ids)s AS uuid[]))"
+FIRST = "SELECT id, run, state, finished_at, effects FROM receipts WHERE id = ANY(CAST(%(ids)s AS uuid[]))"
 GIVE_WAY = text(
     """
     DELETE FROM receipts USING unnest(CAST(:ids AS uuid[]), CAST(:runs AS int[])) AS later(id, run)
@@ -43,6 +43,7 @@ COLUMNS = (
     "finished_at",
     "result",
     "error",
+    "effects",
     "envelope",
 )
 UNIQUE_VIOLATION = "23505"
@@ -56,8 +57,8 @@ def first_outcomes(session: Session, works: Sequence[Work]) -> dict[UUID, Final]
     """The outcomes of those jobs that are done already, by their ids."""
     runs = {work.delivery.job_id: work.delivery.run for work in works}
     return {
-        job_id: Final(State(state), finished_at)
-        for job_id, run, state, finished_at in fetch(session, FIRST, ids=[ident(job_id) for job_id in runs])
+        job_id: Final(State(state), finished_at, effects)
+        for job_id, run, state, finished_at, effects in fetch(session, FIRST, ids=[ident(job_id) for job_id in runs])
         if not (state == State.FAILED and run < runs[job_id])
     }
 
@@ -105,6 +106,7 @@ def _row(work: Work, outcome: Done, finished_at: datetime) -> tuple[str | None, 
         instant(finished_at),
         _json(outcome.result),
         _json(outcome.error),
+        _json(outcome.effects),
         _json(work.envelope) if outcome.state is State.FAILED else None,
     )
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
+from jobs.kernel.effects import Effects
 from jobs.kernel.outcome import Again, State
 from jobs.kernel.times import micros
 from models.views import ident, instant
@@ -27,10 +28,11 @@ class Leased(Protocol):
 
 
 class Final(NamedTuple):
-    """A job has its receipt, and this is what it says."""
+    """A job has its receipt, and this is what it says. `effects`: applied before it is told."""
 
     state: State
     finished_at: datetime
+    effects: Effects | None = None
 
 
 class HandBack(NamedTuple):
@@ -47,6 +49,10 @@ class Settlement(NamedTuple):
 
     lease: Leased
     verdict: Final | Again | HandBack
+
+    @property
+    def effects(self) -> Effects | None:
+        return self.verdict.effects if isinstance(self.verdict, Final) else None
 
     def arguments(self) -> tuple[str | bytes | int, ...]:
         """What settle.lua takes per job, in its order."""

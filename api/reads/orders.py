@@ -9,14 +9,13 @@ from uuid import UUID
 import orjson
 from flask import Flask, Response
 from pydantic import Field
-from sqlalchemy import Select, exists, select, tuple_
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy import Select, exists, select
 
 from api import terms
 from api.access import caller, id_of, reads
 from api.documented import documented
 from api.reads.conditional import tagged
-from api.reads.pages import ListQuery, QueryTime, at, moment_and_id, page, position
+from api.reads.pages import ListQuery, QueryTime, at, in_order, moment_and_id, page, position
 from api.schemas import Order as OrderShape
 from api.schemas import OrderPage
 from api.services import services
@@ -87,19 +86,4 @@ def _list(who: Caller, query: OrderQuery, after: tuple[datetime, UUID] | None) -
         statement = statement.where(Order.created_at >= query.created_after)
     if query.created_before is not None:
         statement = statement.where(Order.created_at < query.created_before)
-    return _keyset(statement, Order.created_at, Order.id, after, newest_first=query.sort.startswith("-"))
-
-
-def _keyset(
-    statement: Select[Order],
-    moment: InstrumentedAttribute[datetime],
-    key: InstrumentedAttribute[UUID],
-    after: tuple[datetime, UUID] | None,
-    *,
-    newest_first: bool,
-) -> Select[Order]:
-    if newest_first:
-        statement = statement.order_by(moment.desc(), key.desc())
-        return statement if after is None else statement.where(tuple_(moment, key) < tuple_(*after))
-    statement = statement.order_by(moment, key)
-    return statement if after is None else statement.where(tuple_(moment, key) > tuple_(*after))
+    return in_order(statement, Order.created_at, Order.id, after, newest_first=query.sort.startswith("-"))

@@ -1,4 +1,4 @@
-"""Lists: their query, their opaque cursor, and the envelope around a page (CONTRACT.md §1)."""
+"""Lists: their query, their opaque cursor or page numbers, and the envelope around a page (CONTRACT.md §1)."""
 
 from __future__ import annotations
 
@@ -9,18 +9,26 @@ import hmac
 import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from math import ceil
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from sqlalchemy import Select, tuple_
+from sqlalchemy.orm import InstrumentedAttribute
 
 from jobs.kernel.errors import Invalid
 from jobs.kernel.times import Time, from_micros, micros
+from models import Base
 
 MAC_BYTES = 12
 
+MOST_PAGES = 1_000_000_000
+"""Beyond any list there is; what comes before such a page can still be counted by PostgreSQL."""
+
 Row = TypeVar("Row")
+Shown = TypeVar("Shown", bound=Base)
 Position = list[Any]
 """Where a page ends: the sort key of its last row, as JSON values."""
 
@@ -43,6 +51,24 @@ class ListQuery(BaseModel):
     cursor: str | None = Field(
         None, max_length=512, description="`meta.next_cursor` of the page before, with the same filters and sort"
     )
+
+
+class NumberedQuery(ListQuery):
+    """What a list can be asked that has page numbers too."""
+
+    page: int | None = Field(None, ge=1, le=MOST_PAGES, description="from 1 on, instead of `cursor`")
+
+    @field_validator("page")
+    @classmethod
+    def _not_both(cls, page: int | None, given: ValidationInfo) -> int | None:
+        if page is not None and given.data.get("cursor") is not None:
+            raise ValueError("should not be given together with cursor")
+        return page
+
+    @property
+    def offset(self) -> int:
+        """How many items come before the page."""
+        return (self.page - 1) * self.limit if self.page else 0
 
 
 def position(query: ListQuery, secret: str) -> Position | None:
@@ -80,6 +106,28 @@ def page(
     }
 
 
+def numbered(shown: dict[str, Any], query: NumberedQuery, total: int) -> dict[str, Any]:
+    """The envelope of a page that was asked for by its number. `total`: the items of all pages; there may be none."""
+    told = {"page": query.page, "total_pages": ceil(total / query.limit), "total": total}
+    return {"data": shown["data"], "meta": shown["meta"] | told}
+
+
+def in_order(
+    statement: Select[Shown],
+    moment: InstrumentedAttribute[datetime],
+    key: InstrumentedAttribute[UUID],
+    after: tuple[datetime, UUID] | None,
+    *,
+    newest_first: bool,
+) -> Select[Shown]:
+    """The rows by time, then id, and of them those after a position (keyset pagination)."""
+    if newest_first:
+        statement = statement.order_by(moment.desc(), key.desc())
+        return statement if after is None else statement.where(tuple_(moment, key) < tuple_(*after))
+    statement = statement.order_by(moment, key)
+    return statement if after is None else statement.where(tuple_(moment, key) > tuple_(*after))
+
+
 def at(moment: datetime, row_id: UUID) -> Position:
     """The position of a row in a list sorted by time, then id."""
     return [micros(moment), row_id.hex]
@@ -97,8 +145,8 @@ def _seal(query: ListQuery, place: Position, secret: str) -> str:
 
 
 def _mac(query: ListQuery, body: bytes, secret: str) -> bytes:
-    """Binds a position to the list, its filters and its sort, but not to the page's size."""
-    asked = query.model_dump(mode="json", exclude={"limit", "cursor"}, exclude_none=True)
+    """Binds a position to the list, its filters and its sort, but not to the page's size or number."""
+    asked = query.model_dump(mode="json", exclude={"limit", "cursor", "page"}, exclude_none=True)
     bound = orjson.dumps(["cursor", type(query).__name__, asked], option=orjson.OPT_SORT_KEYS)
     return hmac.digest(secret.encode(), bound + body, hashlib.sha256)[:MAC_BYTES]
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import psutil
 from flask import Flask
@@ -22,6 +22,7 @@ from redis import Redis as Client
 
 from api.tokens import Tokens
 from config import Settings
+from jobs.kernel import broker, keys
 from local.postgres import READER, Postgres
 from local.processes import end, free_port, tail, wait_until
 from local.redis import Redis
@@ -154,9 +155,16 @@ def _tokens_of_plain(environment: Mapping[str, str]) -> list[str]:
 
 def _tokens_of_millrace(environment: Mapping[str, str]) -> list[str]:
     app = Flask("tokens")
-    tokens = Tokens(app, Settings.model_validate({name.lower(): value for name, value in environment.items()}))
+    settings = Settings.model_validate({name.lower(): value for name, value in environment.items()})
+    tokens, redis = Tokens(app, settings), broker.connect(settings.redis_url)
+    made = []
     with app.app_context():
-        return [tokens.issue(UUID(int=uuid4().int), role="user", session_version=1) for _ in range(USERS)]
+        for user in [uuid4() for _ in range(USERS)]:
+            session = str(uuid4())
+            redis.hset(keys.sessions(user), session, b'{"version": 1}')
+            made.append(tokens.access(user, role="user", session=session, session_version=1))
+    redis.close()
+    return made
 
 
 TOKENS: dict[str, Callable[[Mapping[str, str]], list[str]]] = {

@@ -35,18 +35,13 @@ class Route:
     def has_target(self) -> bool:
         return "{id}" in self.path
 
-    def resource(self, job_id: UUID, target: UUID | None, *, creates: bool) -> str | None:
-        """The path of the resource that a job is about; known as soon as the job is."""
-        if target is not None:
-            return self.path.replace("{id}", ident(target))
-        return f"{self.path}/{ident(job_id)}" if creates else None
-
 
 class Command(BaseModel):
     """A validated request to change something. Subclasses declare a kind by class keywords:
 
     `kind`: the stable dotted name. `route`: "METHOD /v1/path", or none for commands only workers send.
-    `policy`: queue, access, retries, time-out. `creates`: what it makes bears the job's own id.
+    `policy`: queue, access, retries, time-out. `creates`: what it makes bears the job's own id, and is found beside the
+    route, or in the collection that is named instead of True.
     `target`: the model of the row that `{id}` in the route names; it has an `owner_id`.
 
     The class docstring is the operation's summary (its first line) and description. A subclass carries itself out
@@ -60,7 +55,7 @@ class Command(BaseModel):
     aliases: ClassVar[tuple[str, ...]] = ()
     route: ClassVar[Route | None] = None
     policy: ClassVar[Policy]
-    creates: ClassVar[bool] = False
+    creates: ClassVar[str | None] = None
     target: ClassVar[type[Any] | None] = None
 
     def __init_subclass__(cls, **declaration: Any) -> None:
@@ -75,7 +70,7 @@ class Command(BaseModel):
         aliases: Sequence[str] = (),
         route: str | None = None,
         policy: Policy | None = None,
-        creates: bool = False,
+        creates: bool | str = False,
         target: type[Any] | None = None,
         **unknown: Any,
     ) -> None:
@@ -85,10 +80,27 @@ class Command(BaseModel):
             cls.policy = policy
         if kind is None:
             return
-        cls.kind, cls.aliases, cls.creates, cls.target = kind, tuple(aliases), creates, target
+        cls.kind, cls.aliases, cls.target = kind, tuple(aliases), target
         cls.route = _route(cls, route) if route else None
+        cls.creates = _collection(cls, creates)
         _check(cls)
         registry.add(cls)
+
+    @classmethod
+    def resource_of(cls, job_id: UUID, target: UUID | None) -> str | None:
+        """The path of the resource that a job of this kind is about; known as soon as the job is."""
+        if target is not None and cls.route is not None:
+            return cls.route.path.replace("{id}", ident(target))
+        return f"{cls.creates}/{ident(job_id)}" if cls.creates else None
+
+    def admits(self, role: str | None) -> bool:
+        """Whether someone of `role` (None: not signed in) may send just this; asked when it is submitted, and again when it
+        runs. Whose the target is, is asked apart from it."""
+        return self.policy.access.admits(role)
+
+    def sender(self) -> str | None:
+        """What tells those apart who send this without a token, so that each has idempotency keys of their own."""
+        return None
 
     def handle(self, ctx: Context, job: Job[Self]) -> Any:
         """Carry this one out in the open transaction; return the result as a GET would show it.
@@ -115,6 +127,14 @@ def _route(cls: type[Command], text: str) -> Route:
     return Route(match[1], match[2])
 
 
+def _collection(cls: type[Command], creates: bool | str) -> str | None:
+    if creates is not True:
+        return creates or None
+    if cls.route is None or cls.route.has_target:
+        raise DeclarationError(f"{cls.__qualname__} ({cls.kind}): creates=True needs a route without {{id}}")
+    return cls.route.path
+
+
 def _check(cls: type[Command]) -> None:
     def wrong(reason: str) -> DeclarationError:
         return DeclarationError(f"{cls.__qualname__} ({cls.kind}): {reason}")
@@ -132,7 +152,7 @@ def _check(cls: type[Command]) -> None:
         raise wrong("a route with {id} needs target=, the model it names, and no other route may have one")
     if cls.target is not None and not hasattr(cls.target, "owner_id"):
         raise wrong(f"target {cls.target.__name__} has no owner_id")
-    if cls.creates and (cls.route is None or cls.route.has_target):
-        raise wrong("creates=True needs a route without {id}")
     if cls.route is None and cls.policy.access is Access.ANYONE:
         raise wrong("access ANYONE makes sense only with a route")
+    if cls.route is not None and cls.policy.access is Access.OPERATOR:
+        raise wrong("access OPERATOR makes sense only without a route")

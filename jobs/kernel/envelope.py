@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from jobs.kernel import registry
 from jobs.kernel.command import Command
 from jobs.kernel.errors import Failed
+from jobs.kernel.secret import SEALED
 
 FUNCTION = "workers.executor.execute"
 """The one function name a job may carry; anything else is refused, never called."""
@@ -46,8 +47,7 @@ class Job(NamedTuple, Generic[C]):
 
     @property
     def resource(self) -> str | None:
-        route = self.command.route
-        return route.resource(self.id, self.target, creates=self.command.creates) if route else None
+        return self.command.resource_of(self.id, self.target)
 
 
 def pack(
@@ -100,6 +100,6 @@ def open_command(envelope: dict[str, Any]) -> Command:
     if declared is None:
         raise Failed("No kind of that name is declared.", code="kind_unknown")
     try:
-        return declared.model_validate_json(orjson.dumps(envelope.get("body", {})))
+        return declared.model_validate_json(orjson.dumps(envelope.get("body", {})), context=SEALED)
     except ValidationError as broken:
         raise Failed("The job's body does not fit its kind.", code="job_unreadable") from broken

@@ -81,6 +81,12 @@ class Unauthenticated(Rejected):
     code = "unauthenticated"
 
 
+class SessionEnded(Unauthenticated):
+    """The session has ended; sign in again."""
+
+    code = "session_ended"
+
+
 class Forbidden(Rejected):
     """Your role does not allow this."""
 

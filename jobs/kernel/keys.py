@@ -38,5 +38,10 @@ def live_jobs(owner: UUID | str) -> str:
     return f"millrace:jobs:{owner}"
 
 
+def sessions(user: UUID | str) -> str:
+    """A hash of a user's sessions, by their ids."""
+    return f"millrace:sessions:{user}"
+
+
 def stats(name: str) -> str:
     return f"millrace:stats:{name}"

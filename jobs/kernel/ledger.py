@@ -10,9 +10,10 @@ from uuid import UUID
 
 from redis import Redis
 from rq.utils import as_text
-from sqlalchemy import bindparam, select, tuple_
+from sqlalchemy import Select, bindparam, select, tuple_
 
 from jobs.kernel import broker, keys
+from jobs.kernel.effects import Applier
 from jobs.kernel.errors import QueueDown
 from jobs.kernel.outcome import State
 from jobs.kernel.record import FIELDS, JobRecord, Values, from_hash, from_receipt
@@ -23,11 +24,13 @@ from models.session import DATABASE_ERRORS, Sessions
 
 
 class Ledger:
-    """Reads jobs; it writes nothing. A receipt wins over Redis, unless the job has been sent on a later run."""
+    """Reads jobs. A receipt wins over Redis, unless the job has been sent on a later run. It writes nothing but what an
+    outcome changes in Redis, before it tells that outcome: the worker may not have come to it yet, or died."""
 
     def __init__(self, redis: Redis, sessions: Sessions) -> None:
         self._redis = redis
         self._sessions = sessions
+        self._effects = Applier(redis)
         self._watch = script(redis, Path(__file__).with_name("watch.lua"))
 
     def find(self, job_id: UUID) -> JobRecord | None:
@@ -49,7 +52,17 @@ class Ledger:
         """The job's receipt, from PostgreSQL alone."""
         with self._sessions.kw["bind"].connect() as connection:  # a session would cost as much again as its one query
             row = connection.execute(RECEIPT, {"id": job_id}).one_or_none()
-        return from_receipt(row) if row is not None else None
+        if row is None:
+            return None
+        job = from_receipt(row)
+        self._effects.apply([job.effects])
+        return job
+
+    def receipts(self, ids: Iterable[UUID]) -> dict[UUID, JobRecord]:
+        """Those jobs that have receipts, by their ids; from PostgreSQL alone."""
+        wanted = list(ids)
+        found = self._told(select(Receipt).where(Receipt.id.in_(wanted))) if wanted else []
+        return {job.id: job for job in found}
 
     def page(
         self,
@@ -72,7 +85,7 @@ class Ledger:
 
         live = self._live(owner, before, wanted, limit)
         final = {job.id: job for job in self._receipts(owner, state, kind, before, limit)}
-        overtaken = self._receipts_of(live.keys() - final.keys())
+        overtaken = self.receipts(live.keys() - final.keys())
         merged = {key: newest(job, final.get(key) or overtaken.get(key)) or job for key, job in live.items()}
         jobs = (final | merged).values()
         return sorted(filter(wanted, jobs), key=lambda job: (job.submitted_at, job.id), reverse=True)[:limit]
@@ -147,16 +160,13 @@ class Ledger:
             query = query.where(Receipt.kind == kind)
         if before is not None:
             query = query.where(tuple_(Receipt.submitted_at, Receipt.id) < tuple_(*before))
-        with self._sessions() as session:
-            return [from_receipt(row) for row in session.scalars(query)]
+        return self._told(query)
 
-    def _receipts_of(self, ids: Iterable[UUID]) -> dict[UUID, JobRecord]:
-        wanted = list(ids)
-        if not wanted:
-            return {}
+    def _told(self, query: Select[Receipt]) -> list[JobRecord]:
         with self._sessions() as session:
-            rows = session.scalars(select(Receipt).where(Receipt.id.in_(wanted)))
-            return {row.id: from_receipt(row) for row in rows}
+            jobs = [from_receipt(row) for row in session.scalars(query)]
+        self._effects.apply(job.effects for job in jobs)
+        return jobs
 
 
 RECEIPT = select(*Receipt.__table__.columns).where(Receipt.id == bindparam("id"))

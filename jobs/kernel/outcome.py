@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from jobs.kernel.effects import Effects
 from jobs.kernel.errors import AppError
 
 
@@ -29,11 +30,13 @@ FINAL = frozenset({State.SUCCEEDED, State.REJECTED, State.FAILED, State.CANCELED
 
 
 class Done(NamedTuple):
-    """Final: `state` is one of the four final states; `result` or `error` is a JSON value."""
+    """Final: `state` is one of the four final states; `result` or `error` is a JSON value. `effects`: what is to change
+    in Redis before the outcome is told."""
 
     state: State
     result: Any = None
     error: dict[str, Any] | None = None
+    effects: Effects | None = None
 
 
 class Again(NamedTuple):
@@ -50,9 +53,9 @@ class Again(NamedTuple):
 Outcome = Done | Again
 
 
-def succeeded(result: Any = None) -> Done:
+def succeeded(result: Any = None, *, effects: Effects | None = None) -> Done:
     """The effect took place; `result` is the resource as a GET would show it."""
-    return Done(State.SUCCEEDED, result=result)
+    return Done(State.SUCCEEDED, result=result, effects=effects)
 
 
 def rejected(error: AppError) -> Done:

@@ -20,21 +20,38 @@ QUEUES: dict[str, Literal["batch", "threads"]] = {
 
 
 class Access(StrEnum):
-    """Who may send a command or read a resource."""
+    """Who may send a command or read a resource.
+
+    `HOLDER`: a user; and without a token whoever holds the id of what was submitted without one. `OPERATOR`: the service
+    itself, and whoever works at its command line; never anybody over HTTP.
+    """
 
     ANYONE = "anyone"
+    HOLDER = "holder"
     USER = "user"
     ADMIN = "admin"
+    OPERATOR = "operator"
 
     def admits(self, role: str | None) -> bool:
         """Whether someone of `role` (None: not signed in) passes."""
         match self:
             case Access.ANYONE:
                 return True
-            case Access.USER:
+            case Access.HOLDER | Access.USER:
                 return role is not None
             case Access.ADMIN:
                 return role == "admin"
+            case Access.OPERATOR:
+                return role is None
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """A limit beside the caller's own. `setting`: the one that holds it, in Flask-Limiter's notation. `by`: what is counted
+    apart: the client's `address`, or a field of what is sent."""
+
+    setting: str
+    by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +79,12 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What a family of kinds has in common. `timeout`: seconds one execution may take."""
+    """What a family of kinds has in common. `timeout`: seconds one execution may take. `limits`: counted before a
+    command is submitted, each; the caller's own comes on top."""
 
     queue: str
     access: Access = Access.USER
+    limits: tuple[RateLimit, ...] = ()
     retry: Retry = field(default_factory=Retry)
     timeout: float = 30.0
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from jobs.kernel import registry
+from jobs.kernel.effects import Effects
 from jobs.kernel.envelope import load
 from jobs.kernel.errors import Failed
 from jobs.kernel.outcome import State
@@ -40,7 +41,7 @@ Values = Sequence[bytes | None]
 @dataclass(frozen=True, slots=True)
 class JobRecord:
     """What is known of one job. Times are UTC; `progress` is `{done, total}` or None; `run` counts from 1.
-    `in_doubt`: a worker that had it may have committed it, and never told.
+    `in_doubt`: a worker that had it may have committed it, and never told. `effects`: of its outcome, in Redis.
     What Redis has of a final job is not its outcome: that stands in the receipt.
     """
 
@@ -60,6 +61,7 @@ class JobRecord:
     fingerprint: str | None = None
     run: int = 1
     in_doubt: bool = False
+    effects: Effects | None = None
 
     @property
     def perhaps_final(self) -> bool:
@@ -135,6 +137,7 @@ def from_receipt(row: Receipt) -> JobRecord:
         resource=row.resource,
         fingerprint=row.fingerprint,
         run=row.run,
+        effects=cast(Effects | None, row.effects),
     )
 
 
@@ -149,7 +152,7 @@ def _resource(job_id: UUID, data: bytes | None) -> str | None:
     except Failed:
         return None
     command = registry.find(str(envelope.get("kind")))
-    if command is None or command.route is None:
+    if command is None:
         return None
     target = envelope.get("target")
-    return command.route.resource(job_id, UUID(target) if target else None, creates=command.creates)
+    return command.resource_of(job_id, UUID(target) if target else None)

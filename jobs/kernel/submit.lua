@@ -1,18 +1,20 @@
 -- Submit: the one round trip of a write. Counts the caller's limit, recognises repeats, refuses when full, takes the
 -- accepted-at time, and stores and queues each job. Bodies are opaque here.
 -- ARGV: 1 max depth, 2 max memory percent, 3 limit key or '', 4 limit amount, 5 limit seconds, 6 limit cost,
---       then per job: id, queue, kind, data, owner or '', fingerprint or '', run_at in us or '', timeout, notify or ''
+--       7 the sender's sessions or '', 8 the one that has to be among them, then per job: id, queue, kind, data, owner or '', fingerprint or '', run_at in us or '', timeout, notify or ''
 -- Returns {verdict, accepted us, count in window, seconds left in window, word, word, ...};
---   verdict: ok | limited | full_memory;
+--   verdict: ok | ended (the session) | limited | full_memory;
 --   word: new | scheduled | same | other (a repeat with another body) | full (no room in its queue)
 -- What many jobs share (a queue, an owner's index) is written once for all of them.
 -- include clock
 -- include push
 -- include schedule
-local FIELDS = 9
+local FIRST, FIELDS = 9, 9
 local max_depth, max_percent = tonumber(ARGV[1]), tonumber(ARGV[2])
 local now = now_us()
 local accepted = digits(now)
+
+if ARGV[7] ~= '' and redis.call('HEXISTS', ARGV[7], ARGV[8]) == 0 then return {'ended', accepted, 0, 0} end
 
 local count, left = 0, 0
 if ARGV[3] ~= '' then
@@ -36,14 +38,14 @@ local function memory_full()
 end
 
 local reply, fresh, queues, room, seen = {'ok', accepted, count, left}, {}, {}, {}, {}
-for at = 7, #ARGV, FIELDS do
+for at = FIRST, #ARGV, FIELDS do
   local id = ARGV[at]
   local known = seen[id]
   if not known and redis.call('EXISTS', 'rq:job:' .. id) == 1 then
     known = redis.call('HMGET', 'rq:job:' .. id, 'fingerprint', 'owner')
   end
   if known then
-    reply[#reply + 1] = known[1] == ARGV[at + 5] and known[2] == ARGV[at + 4] and 'same' or 'other'
+    reply[#reply + 1] = known[1] == ARGV[at + 5] and (known[2] or '') == ARGV[at + 4] and 'same' or 'other'
   else
     local queue = ARGV[at + 1]
     if not queues[queue] then
@@ -90,7 +92,7 @@ for _, at in ipairs(fresh) do
   redis.call('HSET', 'rq:job:' .. id, unpack(fields))
   if later then
     schedule(id, run_at)
-    reply[5 + (at - 7) / FIELDS] = 'scheduled'
+    reply[5 + (at - FIRST) / FIELDS] = 'scheduled'
   else
     local ids = queues[queue]
     ids[#ids + 1] = id

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from time import time
 from typing import Any, NamedTuple
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import orjson
 import uuid_utils
@@ -21,11 +21,13 @@ from jobs.kernel import broker
 from jobs.kernel.calls import Calls
 from jobs.kernel.command import Command
 from jobs.kernel.envelope import dump, pack
-from jobs.kernel.errors import AppError, Invalid, QueueDown, QueueFull, RateLimited
+from jobs.kernel.errors import AppError, Invalid, QueueDown, QueueFull, RateLimited, SessionEnded
 from jobs.kernel.failpoints import Point, reach
 from jobs.kernel.outcome import State
 from jobs.kernel.times import from_micros, micros
 from models.views import ident
+
+NOBODY = ("", "")
 
 CHUNK = 100
 """Jobs in one call of the script: a longer one would keep everybody else waiting."""
@@ -72,6 +74,13 @@ class Limit:
     cost: int = 1
 
 
+class Session(NamedTuple):
+    """What a sender has signed in to: a field of the hash that holds their sessions, and is there as long as it lasts."""
+
+    key: str
+    id: str
+
+
 class LimitState(NamedTuple):
     """Where a caller stands in a window. `reset_after`: seconds."""
 
@@ -101,18 +110,20 @@ class Submitter:
         self._call = Calls(redis, Path(__file__).with_name("submit.lua"))
         self._caps = (settings.max_queue_depth, settings.max_memory_percent)
 
-    def submit(self, submission: Submission, limit: Limit | None = None) -> Accepted:
+    def submit(self, submission: Submission, limit: Limit | None = None, session: Session | None = None) -> Accepted:
         """Store and queue one command; when this returns, the job is on disk.
 
-        Raises Invalid (`idempotency_key_reused`), RateLimited, QueueFull, and QueueDown with the `job_id` when no
+        Raises Unauthenticated when the session has ended, Invalid (`idempotency_key_reused`), RateLimited, QueueFull, and QueueDown with the `job_id` when no
         answer came: asking again with the same key is then safe.
         """
-        (result,) = self._ask([submission], limit)
+        (result,) = self._ask([submission], limit, session)
         if isinstance(result, AppError):
             raise result
         return result
 
-    def submit_many(self, submissions: Sequence[Submission], limit: Limit | None = None) -> list[Result]:
+    def submit_many(
+        self, submissions: Sequence[Submission], limit: Limit | None = None, session: Session | None = None
+    ) -> list[Result]:
         """Store and queue many commands; what became of each, in order. Each that is accepted is on disk.
 
         `limit`: each counts as `limit.cost`. A refusal is the error that `submit` would raise, and spoils no other;
@@ -120,18 +131,20 @@ class Submitter:
         """
         results: list[Result] = []
         for start in range(0, len(submissions), CHUNK):
-            results += self._ask(submissions[start : start + CHUNK], limit)
+            results += self._ask(submissions[start : start + CHUNK], limit, session)
             if isinstance(results[-1], QueueDown):
                 return results + [QueueDown(job_id=str(left.id)) for left in submissions[len(results) :]]
         return results
 
-    def _ask(self, submissions: Sequence[Submission], limit: Limit | None) -> list[Result]:
+    def _ask(self, submissions: Sequence[Submission], limit: Limit | None, session: Session | None) -> list[Result]:
         cost = limit.cost * len(submissions) if limit else 0
         window = (limit.name, limit.amount, limit.seconds, cost) if limit else ("", 0, 0, 0)
         arguments = [value for submission in submissions for value in submission.arguments()]
         try:
             reach(Point.SUBMIT_BEGINS)
-            verdict, accepted, count, left, *words = self._call([*self._caps, *window, *arguments])
+            verdict, accepted, count, left, *words = self._call(
+                [*self._caps, *window, *(session or NOBODY), *arguments]
+            )
             reach(Point.SUBMIT_ANSWERED)
         except broker.LOST as lost:
             return [_caused(QueueDown(job_id=str(submission.id)), lost) for submission in submissions]
@@ -140,6 +153,8 @@ class Submitter:
             if unavailable is None:
                 raise
             return [_caused(unavailable, refusal)] * len(submissions)
+        if verdict == b"ended":
+            return [SessionEnded()] * len(submissions)
         state = LimitState(limit.amount, max(0, limit.amount - count), max(0, left)) if limit else None
         if verdict == b"limited":
             wait = max(1, left)
@@ -184,12 +199,23 @@ def new_id() -> UUID:
     return UUID(int=uuid_utils.uuid7().int)
 
 
+def secret_id() -> UUID:
+    """An id that cannot be guessed, for what whoever holds it may read: a UUIDv4, of 122 random bits."""
+    return uuid4()
+
+
 def keyed_id(secret: str, user: UUID, key: str) -> UUID:
     """The UUIDv8 that a user's idempotency key stands for: the same key, the same id (RFC 9562 §5.8)."""
     digest = hmac.digest(secret.encode(), user.bytes + key.encode(), hashlib.sha256)
     bits = int.from_bytes(digest[:16])
     bits = bits & ~(0xF << 76) | 0x8 << 76  # version 8
     return UUID(int=bits & ~(0x3 << 62) | 0x2 << 62)  # variant
+
+
+def salt_of(secret: str, user: UUID, key: str) -> bytes:
+    """The salt of passwords that are sent with a key: the same for the same key, so that their hashes can be compared, and
+    not to be told by anybody else; 16 bytes."""
+    return hmac.digest(secret.encode(), b"salt" + user.bytes + key.encode(), hashlib.sha256)[:16]
 
 
 def fingerprint(route: str, body: dict[str, Any], run_at: datetime | None, if_match: tuple[str, ...] | None) -> str:

@@ -67,4 +67,10 @@ def test_the_catalogue_of_kinds_changes_only_on_purpose() -> None:
         "orders.replace": "PUT /v1/orders/{id}",
         "orders.amend": "PATCH /v1/orders/{id}",
         "orders.delete": "DELETE /v1/orders/{id}",
+        "users.register": "POST /v1/auth/register",
+        "users.create": "POST /v1/users",
+        "users.import": None,
+        "users.amend": "PATCH /v1/users/{id}",
+        "users.delete": "DELETE /v1/users/{id}",
+        "users.rehash": None,
     }

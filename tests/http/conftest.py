@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from flask import Flask
@@ -19,7 +19,9 @@ from werkzeug.test import TestResponse
 
 from api.app import create_app
 from api.services import NAME, Services
+from api.tokens import new_jti
 from config import Settings
+from jobs.kernel import broker
 from tests.conftest import Person
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -31,7 +33,7 @@ class Client:
 
     def __init__(self, app: Flask, token: str | None = None) -> None:
         self.app = app
-        self._flask: FlaskClient = app.test_client()
+        self._flask: FlaskClient = app.test_client(use_cookies=False)
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def __call__(self, method: str, path: str, **more: Any) -> TestResponse:
@@ -76,11 +78,21 @@ def signed_in(people: dict[str, Person]) -> Callable[[Flask, str], Client]:
 
     def as_whom(app: Flask, name: str) -> Client:
         person = people[name]
-        own: Services = app.extensions[NAME]
-        with app.app_context():
-            return Client(app, own.tokens.issue(person.id, role=person.role, session_version=1))
+        return Client(app, token_of(app, person))
 
     return as_whom
+
+
+def token_of(app: Flask, person: Person) -> str:
+    """An access token of somebody's, in a session of its own; where there is no Redis, in one that nobody can find."""
+    own: Services = app.extensions[NAME]
+    try:
+        session = own.user_sessions.open(person.id, 1, new_jti(), None)
+    except broker.LOST:
+        session = uuid4()
+    assert session is not None
+    with app.app_context():
+        return own.tokens.access(person.id, role=person.role, session=session, session_version=1)
 
 
 @pytest.fixture
@@ -121,10 +133,10 @@ def order_of(execute: Callable[..., None], people: dict[str, Person]) -> Callabl
 
 
 @contextmanager
-def working(settings: Settings) -> Iterator[None]:
+def working(settings: Settings, queues: str = "orders,users") -> Iterator[None]:
     """A real worker process for the length of a block."""
     environment = {name.upper(): str(value) for name, value in settings.model_dump().items() if name != "cors_origins"}
-    command = [sys.executable, "-m", "workers", "--queues", "orders", "--processes", "1"]
+    command = [sys.executable, "-m", "workers", "--queues", queues, "--processes", "1"]
     process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, stdout=subprocess.DEVNULL)
     try:
         yield

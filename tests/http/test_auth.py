@@ -8,18 +8,20 @@ from collections.abc import Callable, Iterator
 from statistics import median
 from time import perf_counter, time
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import jwt
 import pytest
 from flask import Flask
 
-from api import auth
+from api import passwords
 from config import Settings
+from jobs.kernel import broker, keys
 from tests.conftest import PASSWORD, Person
 from tests.http.conftest import Client
 
 Signed = Callable[[Flask, str], Client]
+SESSION = str(UUID(int=42))
 GOOD = {"email": "user@example.com", "password": PASSWORD}
 
 
@@ -31,10 +33,18 @@ def gone(execute: Callable[..., None], people: dict[str, Person]) -> Iterator[Ca
     execute("UPDATE users SET disabled_at = NULL, deleted_at = NULL WHERE id = %s", user_id)
 
 
+@pytest.fixture(autouse=True)
+def session(settings: Settings, people: dict[str, Person]) -> None:
+    """The session that claims_of speaks of."""
+    redis = broker.connect(settings.redis_url)
+    redis.hset(keys.sessions(people["user"].id), SESSION, '{"version": 1, "until": 9999999999, "used": 0}')
+    redis.close()
+
+
 def claims_of(settings: Settings, person: Person, **changes: Any) -> dict[str, Any]:
     now = int(time())
     claims = {"exp": now + 60, "iat": now, "nbf": now, "jti": str(uuid4()), "iss": "millrace", "aud": "millrace"}
-    claims |= {"sub": str(person.id), "type": "access", "role": "user", "session_version": 1}
+    claims |= {"sub": str(person.id), "type": "access", "role": "user", "session_version": 1, "sid": SESSION}
     return {name: value for name, value in (claims | changes).items() if value is not None}
 
 
@@ -45,7 +55,7 @@ def test_a_password_gives_a_token_for_15_minutes(nobody: Client, app: Flask, peo
     assert answer.headers["Cache-Control"] == "no-store"
     assert (body["token_type"], body["expires_in"]) == ("Bearer", 900)
     claims = jwt.decode(body["access_token"], options={"verify_signature": False})
-    assert claims.keys() >= {"exp", "iat", "nbf", "jti", "iss", "aud", "sub", "type", "role", "session_version"}
+    assert claims.keys() >= {"exp", "iat", "nbf", "jti", "iss", "aud", "sub", "type", "role", "session_version", "sid"}
     assert claims["exp"] - claims["iat"] == 900
     assert (claims["sub"], claims["role"], claims["type"]) == (str(people["user"].id), "user", "access")
     assert Client(app, body["access_token"]).get("/v1/jobs").status_code == 200
@@ -60,13 +70,13 @@ def test_emails_compare_without_case(nobody: Client, email: str, transport: str)
 def test_the_first_unknown_email_takes_no_longer_than_the_next(
     make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    auth._nobodys_hash.cache_clear()
+    passwords.nobodys_hash.cache_clear()
     client = Client(make_app())
 
     def hash_now(*_: object) -> str:
         raise AssertionError("a request made a hash")
 
-    monkeypatch.setattr(auth.PasswordHasher, "hash", hash_now)
+    monkeypatch.setattr(passwords.PasswordHasher, "hash", hash_now)
     assert client.post("/v1/auth/login", GOOD | {"email": "nobody@example.com"}).status_code == 401
 
 
@@ -135,7 +145,7 @@ def test_no_good_token_is_a_401(nobody: Client, header: str | None) -> None:
     [
         *(
             {name: None}
-            for name in ("exp", "iat", "nbf", "jti", "iss", "aud", "sub", "type", "role", "session_version")
+            for name in ("exp", "iat", "nbf", "jti", "iss", "aud", "sub", "type", "role", "session_version", "sid")
         ),
         {"exp": 1},
         {"nbf": 9_999_999_999},

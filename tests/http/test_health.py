@@ -16,6 +16,7 @@ from api import health
 from api.schemas import Readiness
 from config import Settings
 from jobs.kernel import broker
+from models import migrate
 from tests.http.conftest import Client
 from tests.processes import until
 
@@ -24,13 +25,15 @@ AWAY = {"database": "postgresql://nobody:secret@127.0.0.1:1/none", "redis": "red
 
 @pytest.fixture
 def beat(settings: Settings) -> Any:
-    """Register a worker of a queue, as RQ does, last heard of so many seconds ago."""
+    """Register a worker of `orders` or of another queue, as RQ does, last heard of so many seconds ago; and one of `users`
+    that is well."""
     redis = broker.connect(settings.redis_url)
 
     def worker(seconds_ago: float = 0, *, queue: str = "orders", **more: str) -> None:
-        heard = utcformat((datetime.now(UTC) - timedelta(seconds=seconds_ago)).replace(tzinfo=None))
-        redis.hset("rq:worker:w", mapping={"birth": heard, "last_heartbeat": heard, **more})
-        redis.sadd(f"rq:workers:{queue}", "rq:worker:w")
+        for name, ago, of, said in (("w", seconds_ago, queue, more), ("well", 0, "users", {})):
+            heard = utcformat((datetime.now(UTC) - timedelta(seconds=ago)).replace(tzinfo=None))
+            redis.hset(f"rq:worker:{name}", mapping={"birth": heard, "last_heartbeat": heard, **said})
+            redis.sadd(f"rq:workers:{of}", f"rq:worker:{name}")
         redis.set(health.SCHEDULER_LOCK, "token", ex=60)
 
     yield worker
@@ -63,7 +66,7 @@ def test_all_well_is_ok(nobody: Client, beat: Any) -> None:
     found = ready(nobody)
     assert found["status"] == "ok"
     stores = {"database", "migrations", "redis", "redis.durability"}
-    assert set(found["checks"]) == stores | {"workers.orders", "scheduler"}
+    assert set(found["checks"]) == stores | {"workers.orders", "workers.users", "scheduler"}
     assert all(check["ok"] for check in found["checks"].values())
 
 
@@ -92,10 +95,11 @@ def test_the_schedulers_lock_is_the_one_it_holds() -> None:
 
 def test_a_schema_behind_the_code_is_degraded(nobody: Client, beat: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     beat()
+    head = migrate.head()
     monkeypatch.setattr("models.migrate.head", lambda: "9999")
     found = ready(nobody)
     assert found["status"] == "degraded"
-    assert found["checks"]["migrations"] == {"ok": False, "detail": "at 0001, and the code expects 9999"}
+    assert found["checks"]["migrations"] == {"ok": False, "detail": f"at {head}, and the code expects 9999"}
 
 
 def test_a_database_without_any_schema_is_degraded(make_app: Any, postgres: Any, beat: Any) -> None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from time import monotonic
+from typing import Any
 
 import pytest
 from flask import Flask
 from psutil import Process
 from werkzeug.test import TestResponse
 
+from api.access import matrix
 from local.postgres import Postgres
 from local.redis import Redis
-from tests.conftest import PASSWORD
-from tests.http.conftest import ORDER, Client
+from tests.conftest import NO_LIMITS, PASSWORD, Person
+from tests.http.conftest import ORDER, Client, token_of
+from tests.http.test_sessions import sign_in
+from tests.road import Road
 
 KEY = {"Idempotency-Key": "through-an-outage"}
 GOOD = {"email": "user@example.com", "password": PASSWORD}
@@ -92,6 +96,80 @@ def test_signing_in_without_counting_is_refused(make_app: Callable[..., Flask], 
     while (answer := client.post("/v1/auth/login", GOOD)).status_code == 503 and monotonic() < back:
         pass
     assert answer.status_code == 200
+
+
+OPEN = {
+    ("GET", "/v1/jobs"),
+    ("GET", "/v1/jobs/<id>"),
+    ("GET", "/v1/orders"),
+    ("GET", "/v1/orders/<id>"),
+    ("GET", "/v1/services"),
+    ("GET", "/v1/users"),
+    ("GET", "/v1/users/me"),
+    ("GET", "/v1/users/<id>"),
+}
+"""What goes on without Redis. All else that there is under /v1 is closed: it writes, or could be tried without a limit."""
+
+CLOSED: dict[tuple[str, str], Any] = {
+    ("POST", "/v1/auth/login"): GOOD,
+    ("POST", "/v1/auth/logout"): None,
+    ("POST", "/v1/auth/refresh"): None,
+    ("POST", "/v1/auth/register"): {"email": "new@example.com", "password": PASSWORD, "name": "New"},
+    ("GET", "/v1/auth/sessions"): None,
+    ("DELETE", "/v1/auth/sessions/<id>"): None,
+    ("POST", "/v1/orders"): ORDER,
+    ("PUT", "/v1/orders/<id>"): ORDER,
+    ("PATCH", "/v1/orders/<id>"): {"total_fee": 1},
+    ("DELETE", "/v1/orders/<id>"): None,
+    ("POST", "/v1/users"): {"email": "new@example.com", "password": PASSWORD, "name": "New"},
+    ("PATCH", "/v1/users/<id>"): {"password": PASSWORD},
+    ("DELETE", "/v1/users/<id>"): None,
+}
+
+
+def test_each_route_is_open_or_closed_without_redis(
+    make_app: Callable[..., Flask],
+    people: dict[str, Person],
+    road: Road,
+    order_of: Callable[[str], str],
+    redis_server: Redis,
+) -> None:
+    limits = dict.fromkeys(NO_LIMITS, "600/minute")
+    app = make_app(**limits)
+    admin, refresh_token = Client(app, token_of(app, people["admin"])), sign_in(app)["refresh_token"]
+    job = road.order("one")
+    road.work()
+    ids = {"jobs": str(job), "orders": order_of("user"), "users": str(people["user"].id), "auth": str(job)}
+    assert {(method, rule) for method, rule, _ in matrix(app)} == OPEN | CLOSED.keys()
+    redis_server.kill()
+    try:
+        for method, rule in sorted(OPEN | CLOSED.keys()):
+            body = {"refresh_token": refresh_token} if rule.endswith("refresh") else CLOSED.get((method, rule))
+            began = monotonic()
+            answer = admin(method, rule.replace("<id>", ids[rule.split("/")[2]] if "<id>" in rule else ""), json=body)
+            assert monotonic() - began < 5 * 1.0, (method, rule)
+            if (method, rule) in OPEN:
+                assert answer.status_code == 200, (method, rule)
+            else:
+                assert_unavailable(answer, "queue_unavailable")
+    finally:
+        redis_server.start()
+
+
+def test_who_is_gone_is_seen_without_redis(
+    app: Flask, people: dict[str, Person], redis_server: Redis, execute: Callable[..., Any]
+) -> None:
+    clients = {name: Client(app, token_of(app, people[name])) for name in people}
+    redis_server.kill()
+    try:
+        execute("UPDATE users SET session_version = 2 WHERE id = %s", str(people["user"].id))
+        execute("UPDATE users SET disabled_at = now() WHERE id = %s", str(people["other"].id))
+        answers = {name: client.get("/v1/orders") for name, client in clients.items()}
+    finally:
+        redis_server.start()
+        execute("UPDATE users SET session_version = 1")
+    assert {name: answer.status_code for name, answer in answers.items()} == {"admin": 200, "user": 401, "other": 401}
+    assert answers["user"].get_json()["code"] == "session_ended"
 
 
 def test_creates_go_on_without_postgresql(user: Client, postgres_away: Callable[[], None]) -> None:

@@ -20,7 +20,7 @@ from benchmarks.http import load
 from config import Settings
 from deploy.shed import EASE, STEADY, InFlight
 from tests.conftest import Person
-from tests.http.conftest import ORDER
+from tests.http.conftest import ORDER, token_of
 from tests.http.serving import Served, answer_on, served
 from tests.processes import until
 
@@ -30,9 +30,7 @@ HEAD = b"POST /v1/orders HTTP/1.1\r\nHost: x\r\n"
 
 @pytest.fixture
 def mine(app: Flask, people: dict[str, Person]) -> dict[str, str]:
-    with app.app_context():
-        token = app.extensions[NAME].tokens.issue(people["user"].id, role="user", session_version=1)
-    return {"Authorization": f"Bearer {token}"}
+    return {"Authorization": f"Bearer {token_of(app, people['user'])}"}
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ import pytest
 from flask import Flask
 
 from api.headers import SECURITY
-from api.services import NAME
 from config import Settings
 from tests.conftest import Person
+from tests.http.conftest import token_of
 from tests.http.serving import Answer, Served, answer_on, served
 from tests.processes import until
 
@@ -33,9 +33,7 @@ def web(
 
 @pytest.fixture
 def token(app: Flask, people: dict[str, Person]) -> str:
-    with app.app_context():
-        issued: str = app.extensions[NAME].tokens.issue(people["user"].id, role="user", session_version=1)
-        return issued
+    return token_of(app, people["user"])
 
 
 @pytest.fixture

@@ -197,15 +197,19 @@ def test_an_order_placed_and_deleted_in_one_batch_leaves_nothing(road: Road) -> 
 
 
 @pytest.mark.parametrize("kind", ["orders.amend", "orders.replace", "orders.delete"])
-def test_what_is_foreign_or_gone_is_not_found(road: Road, people: dict[str, Person], kind: str) -> None:
+def test_what_is_gone_is_not_found_and_what_is_foreign_forbidden(
+    road: Road, people: dict[str, Person], kind: str
+) -> None:
+    """The API does not let anybody name a foreign order but admins; who is none any more is forbidden to."""
     order = placed(road)
     body = {} if kind == "orders.delete" else {"services": ["123"], "total_fee": "1"}
     foreign = road.submit(kind, body, target=order, owner=people["other"].id)
     gone = road.submit(kind, body, target=new_id())
     road.work()
     assert [(road.status(job_id), road.code(job_id)) for job_id in (foreign, gone)] == [
-        (State.REJECTED, "not_found")
-    ] * 2
+        (State.REJECTED, "forbidden"),
+        (State.REJECTED, "not_found"),
+    ]
     assert road.rows("SELECT version FROM orders") == [(1,)]
 
 

@@ -17,18 +17,42 @@ STALL = 5.0
 
 
 class Client:
-    """Somebody who may be signed in. `owner`: their user id. Every thread has connections of its own."""
+    """Somebody who may be signed in. `owner`: their user id. Every thread has connections of its own.
 
-    def __init__(self, base_url: str, token: str = "", owner: UUID | None = None) -> None:
+    `credentials`: what to sign in with, now and whenever the session has ended, as after a loss of Redis's data.
+    """
+
+    def __init__(self, base_url: str, credentials: dict[str, str] | None = None, owner: UUID | None = None) -> None:
         self.base_url = base_url
         self.owner = owner
-        self.token = token
+        self._credentials = credentials
+        self.token = ""
+        self._signing_in = threading.Lock()
         self._local = threading.local()
         self._sessions: list[requests.Session] = []
 
     def __call__(self, method: str, path: str, **more: Any) -> requests.Response:
         """One request; `more`: what requests takes."""
-        return self._session().request(method, self.base_url + path, **{"timeout": 30} | more)
+        while True:
+            token = self.token or self._sign_in("")
+            own = {"Authorization": f"Bearer {token}"} if token else {}
+            given = {"timeout": 30} | more | {"headers": own | more.get("headers", {})}
+            answer = self._session().request(method, self.base_url + path, **given)
+            if not token or answer.status_code != 401 or answer.json()["code"] != "session_ended":
+                return answer
+            self._sign_in(token)
+
+    def _sign_in(self, ended: str) -> str:
+        """A token that is not the one that has ended: one thread fetches it for all."""
+        with self._signing_in:
+            if self._credentials and self.token == ended:
+                login = f"{self.base_url}/v1/auth/login"
+                answer = self._session().request("POST", login, json=self._credentials, timeout=30)
+                if answer.status_code == 503:
+                    raise requests.ConnectionError(answer.text)
+                assert answer.status_code == 200, answer.text
+                self.token = answer.json()["access_token"]
+            return self.token
 
     def get(self, path: str, **more: Any) -> requests.Response:
         return self("GET", path, **more)
@@ -99,8 +123,6 @@ class Client:
         if not hasattr(self._local, "session"):
             session = self._local.session = requests.Session()
             session.trust_env = False
-            if self.token:
-                session.headers["Authorization"] = f"Bearer {self.token}"
             self._sessions.append(session)
         return self._local.session  # type: ignore[no-any-return]
 

@@ -19,7 +19,9 @@ from local.postgres import OWNER, READER, SUPERUSER, Postgres
 from local.redis import Redis
 from models import migrate, roles
 
-LIMITS = dict.fromkeys(("rate_limit_user", "rate_limit_login_address", "rate_limit_login_account"), "1000000/minute")
+LIMITS = dict.fromkeys(
+    ("rate_limit_user", "rate_limit_register", "rate_limit_login_address", "rate_limit_login_account"), "1000000/minute"
+)
 """Counted as in production, and never reached."""
 
 MIGRATING = threading.Lock()

@@ -26,7 +26,6 @@ LAST = {"Connection": "close"}
 """So that the next request is taken by whichever process comes."""
 
 LOGS = ("api", "workers", "scheduler")
-QUICK_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 ADD_PERSON = "INSERT INTO users (email, name, password_hash, role) VALUES (%s, %s, %s, %s) RETURNING id::text"
 
 
@@ -126,15 +125,13 @@ class Stack(Servers):
     def person(self, role: str = "user") -> Client:
         """Somebody new, who has signed in."""
         name, password = secrets.token_hex(6), f"Canary-{secrets.token_hex(8)}"
-        values = [f"{name}@example.com", name, QUICK_HASHER.hash(password), role]
+        values = [f"{name}@example.com", name, PasswordHasher().hash(password), role]
         ((user_id,),) = self.rows(ADD_PERSON, *values)
-        credentials = {"email": values[0], "password": password}
-        answer = requests.post(f"{self.base_url}/v1/auth/login", json=credentials, timeout=10)
-        assert answer.status_code == 200, answer.text
-        token = answer.json()["access_token"]
-        self.secrets.extend([password, token])
-        self._clients.append(Client(self.base_url, token, UUID(user_id)))
-        return self._clients[-1]
+        client = Client(self.base_url, {"email": values[0], "password": password}, UUID(user_id))
+        assert client.get("/v1/jobs").status_code == 200
+        self.secrets.extend([password, client.token])
+        self._clients.append(client)
+        return client
 
     def start_postgres(self, reader: Client) -> None:
         """Start it where it is down, and wait until every process of the API reads from it: each asks by the

@@ -1,0 +1,51 @@
+"""Sessions, as their user sees them: a list, from which each can be ended."""
+
+from __future__ import annotations
+
+import orjson
+from flask import Flask, Response
+
+from api import terms
+from api.access import caller, id_of, reads
+from api.documented import documented
+from api.reads.pages import ListQuery, at, moment_and_id, page, position
+from api.schemas import SessionPage
+from api.services import services
+from jobs.kernel.errors import NotFound
+
+
+class SessionQuery(ListQuery):
+    """What the list of sessions can be asked."""
+
+
+def register(app: Flask) -> None:
+    app.add_url_rule("/v1/auth/sessions", "sessions.list", many, methods=["GET"])
+    app.add_url_rule("/v1/auth/sessions/<id>", "sessions.end", end, methods=["DELETE"])
+
+
+@reads()
+@documented("List sessions", description="Your own, the newest first.", response=SessionPage, query=SessionQuery)
+def many() -> Response:
+    """One page of the caller's sessions."""
+    asked, secret, who = terms.query(SessionQuery), services().settings.secret_key, caller()
+    start = position(asked, secret)
+    before = moment_and_id(start) if start else None
+    found = services().user_sessions.of(who.id)
+    older = [each for each in found if before is None or (each.created_at, each.id) < before]
+    shown = page(
+        older,
+        asked,
+        secret,
+        show=lambda each: each.view(current=str(each.id) == who.session),
+        place=lambda each: at(each.created_at, each.id),
+    )
+    return Response(orjson.dumps(shown), content_type="application/json")
+
+
+@reads()
+@documented("End a session", description="One of your own, at once.", response=None, status=204, problems=(503,))
+def end(id: str) -> Response:
+    """End one of the caller's sessions."""
+    if not services().user_sessions.end(caller().id, id_of(id)):
+        raise NotFound
+    return Response(status=204)
