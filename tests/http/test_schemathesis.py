@@ -18,9 +18,8 @@ from argon2 import PasswordHasher
 from argon2.exceptions import VerifyMismatchError
 from flask import Flask
 
-from api.services import NAME, Services
 from tests.conftest import PASSWORD, Person
-from tests.http.conftest import ORDER, Client
+from tests.http.conftest import ORDER, Client, token_of
 
 if TYPE_CHECKING:
     # Loading it takes a second, which only this file's own process is to spend.
@@ -71,15 +70,12 @@ class ServedApp:
 @pytest.fixture
 def sign_in(app: Flask, people: dict[str, Person]) -> Callable[[str], Headers]:
     """Headers with a new token of its own for each call: a request may end the session, or all sessions, of whoever
-    sends it. This is the one place to change when tokens change."""
+    sends it. Where tokens change, `token_of` changes."""
 
     def headers(who: str) -> Headers:
         if who == "nobody":
             return {}
-        own: Services = app.extensions[NAME]
-        with app.app_context():
-            token = own.tokens.issue(people[who].id, role=people[who].role, session_version=1)
-        return {"Authorization": f"Bearer {token}"}
+        return {"Authorization": f"Bearer {token_of(app, people[who])}"}
 
     return headers
 
