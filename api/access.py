@@ -15,6 +15,7 @@ from uuid import UUID
 from flask import Flask, g, request
 from flask.typing import ResponseReturnValue
 from structlog.contextvars import bind_contextvars
+from werkzeug.routing import BaseConverter
 
 from api.services import services
 from api.sessions import named
@@ -22,6 +23,13 @@ from api.tokens import Caller
 from jobs.kernel.errors import Forbidden, NotFound, SessionEnded, Unauthenticated
 from jobs.kernel.policy import Access
 from models.views import ident
+
+
+class Named(BaseConverter):
+    """What stands in a path for an id: anything but the one word that has routes of its own."""
+
+    regex = r"(?!me$)[^/]+"
+
 
 View = Callable[..., ResponseReturnValue]
 ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)

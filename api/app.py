@@ -11,6 +11,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 import jobs
 from api import auth, body, cli, docs, headers, health, openapi, problems, reads, writes
 from api import jobs as job_reads
+from api.access import Named
 from api.limits import Limits
 from api.services import NAME, Services
 from api.sessions import UserSessions
@@ -32,6 +33,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = Flask("millrace", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = body.MAX_BYTES
     app.url_map.merge_slashes = False
+    app.url_map.converters["default"] = Named
     headers.register(app, settings)
     problems.register(app)
     app.extensions[NAME] = _services(app, settings)

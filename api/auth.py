@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import orjson
 import structlog
 from flask import Flask, Response, request
 from flask_jwt_extended import set_refresh_cookies, unset_refresh_cookies
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from api import body, passwords, sessions
 from api.access import caller, guard, reads
@@ -20,6 +20,7 @@ from api.sessions import Rotation
 from api.tokens import LIFETIME, new_jti
 from jobs.kernel.errors import SessionEnded, Unauthenticated
 from jobs.kernel.policy import Access, RateLimit
+from jobs.users import normal_email
 
 COOKIE = "refresh_token_cookie"
 CSRF_HEADER = "X-CSRF-TOKEN"
@@ -34,7 +35,9 @@ class Login(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    email: str = Field(min_length=3, max_length=320, examples=["user@example.com"])
+    email: Annotated[str, AfterValidator(normal_email)] = Field(
+        min_length=3, max_length=320, examples=["user@example.com"]
+    )
     password: str = Field(min_length=1, max_length=128, repr=False, examples=["Correct-horse1"])
     transport: Literal["cookie", "body"] = Field("cookie", description="how a refresh token is to travel")
 

@@ -38,6 +38,7 @@ def of_command(command: type[Command], names: Names) -> dict[str, Any]:
     done = _job(command, route, names, State.SUCCEEDED)
     accepted = components.headers("RequestId", "Location", "RetryAfter", "Replayed", *components.LIMITED)
     final = components.headers("RequestId", "Location", "PreferenceApplied", "Replayed", *components.LIMITED)
+    refused = (403,) if command.admits is not Command.admits else ()
     operation = {
         "operationId": command.kind,
         "summary": summary.rstrip("."),
@@ -46,7 +47,7 @@ def of_command(command: type[Command], names: Names) -> dict[str, Any]:
         "responses": {
             "202": {"description": "The job, durably queued", "content": queued, "headers": accepted},
             "200": {"description": "The final job, after `Prefer: wait`", "content": done, "headers": final},
-            **_problems((*WRITE_PROBLEMS, *_refusals(command)), command.policy.access, target=route.has_target),
+            **_problems((*WRITE_PROBLEMS, *refused), command.policy.access, target=route.has_target),
         },
         **_security(command.policy.access),
     }
@@ -159,11 +160,6 @@ def _example(model: type[BaseModel]) -> dict[str, Any]:
                 break
     complete = all(name in example for name, field in model.model_fields.items() if field.is_required())
     return {"example": example} if example and complete else {}
-
-
-def _refusals(command: type[Command]) -> tuple[int, ...]:
-    """403, where a kind has an opinion of its own on whom it admits, for one of its fields, say."""
-    return (403,) if command.admits is not Command.admits else ()
 
 
 def _problems(statuses: tuple[int, ...], access: Access, *, target: bool) -> dict[str, str]:

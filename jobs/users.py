@@ -41,6 +41,14 @@ def _address(value: str) -> str:
         raise ValueError(str(refused)) from None
 
 
+def normal_email(value: str) -> str:
+    """The form in which an email address is stored; what is none stays as it is."""
+    try:
+        return _address(value.strip())
+    except ValueError:
+        return value
+
+
 Email = Annotated[
     str,
     StringConstraints(strip_whitespace=True, max_length=LONGEST_EMAIL),

@@ -1,10 +1,12 @@
-"""The main job, done by a client over HTTP: orders that succeed and orders that are refused, each compared with what it should be."""
+"""The main job, done by a client over HTTP: orders that succeed and orders that are refused, people who
+come and go, each compared with what it should be."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from time import monotonic
+from functools import partial
+from time import monotonic, sleep
 from typing import Any
 from uuid import uuid4
 
@@ -12,10 +14,8 @@ import requests
 from rich.console import Console
 from rich.table import Table
 
+from local.client import Client
 from local.record import Description
-
-FINAL = {"succeeded", "rejected", "failed", "canceled"}
-FINAL_WITHIN = 30
 
 
 @dataclass(frozen=True)
@@ -30,39 +30,6 @@ class Step:
     @property
     def as_expected(self) -> bool:
         return self.seen == self.expected
-
-
-class Client:
-    """A signed-in user of the API."""
-
-    def __init__(self, base_url: str, token: str = "") -> None:
-        self._base_url = base_url
-        self._session = requests.Session()
-        if token:
-            self._session.headers["Authorization"] = f"Bearer {token}"
-
-    def send(
-        self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
-    ) -> requests.Response:
-        return self._session.request(method, self._base_url + path, json=body, headers=headers, timeout=40)
-
-    def job(self, answer: requests.Response) -> dict[str, Any]:
-        """The job that a write was answered with, followed to its end."""
-        job: dict[str, Any] = answer.json()
-        deadline = monotonic() + FINAL_WITHIN
-        while job.get("status") not in FINAL and "id" in job and monotonic() < deadline:
-            job = self.send("GET", f"/v1/jobs/{job['id']}", headers={"Prefer": "wait=5"}).json()
-        return job
-
-    def outcome(self, answer: requests.Response) -> str:
-        """`202 succeeded`, `202 rejected order_too_soon`, or `422 validation_failed (total_fee)`."""
-        content = answer.json()
-        if answer.status_code != requests.codes.accepted:
-            fields = ", ".join(sorted(error["field"] for error in content.get("errors") or []))
-            return f"{answer.status_code} {content.get('code', '')}" + (f" ({fields})" if fields else "")
-        job = self.job(answer)
-        code = (job.get("error") or {}).get("code", "")
-        return f"{answer.status_code} {job.get('status')} {code}".rstrip()
 
 
 @dataclass
@@ -84,20 +51,30 @@ class Demo:
         self.repeats(user)
         self.step("GET that order, as another user", "404 not_found", lambda: other.outcome(other.send("GET", order)))
         self.changes(user, order)
+        self.people(user)
         rows: list[dict[str, Any]] = user.send("GET", f"/v1/orders?customer_id={self.customer}").json()["data"]
         self.step("GET /v1/orders of that customer", "1 row", lambda: f"{len(rows)} row{'s' * (len(rows) != 1)}")
         return rows
 
-    def sign_in(self, email: str) -> Client:
-        body = {"email": email, "password": self.passwords[email]}
+    def sign_in(self, email: str, password: str = "") -> Client:
         answer = self.step(
             f"POST /v1/auth/login as {email}",
             "200",
-            lambda: Client(self.base_url).send("POST", "/v1/auth/login", body),
+            lambda: self.login(email, password or self.passwords[email]),
             show=lambda answer: str(answer.status_code),
         )
         answer.raise_for_status()
-        return Client(self.base_url, answer.json()["access_token"])
+        told = answer.json()
+        return Client(self.base_url, told["access_token"], told["refresh_token"])
+
+    def login(self, email: str, password: str) -> requests.Response:
+        """The answer to signing in, for which one has to wait where that was done often in this minute."""
+        body = {"email": email, "password": password, "transport": "body"}
+        answer = Client(self.base_url).send("POST", "/v1/auth/login", body)
+        if answer.status_code == requests.codes.too_many_requests:
+            sleep(int(answer.headers["Retry-After"]))
+            answer = Client(self.base_url).send("POST", "/v1/auth/login", body)
+        return answer
 
     def services(self, user: Client) -> str:
         answer = user.send("GET", "/v1/services")
@@ -182,6 +159,35 @@ class Demo:
             show=user.outcome,
         )
 
+    def people(self, user: Client) -> None:
+        """Somebody new, whose session ends when a refresh token is used twice."""
+        email, password = f"{self.customer}@example.com", f"{uuid4().hex}_aA1"
+        person = {"email": email, "password": password, "name": "Somebody New"}
+        admin = self.sign_in("admin@example.com")
+        for sender, who, expected in ((user, "a user", "403 forbidden"), (admin, "an admin", "202 succeeded")):
+            self.step(
+                f"POST /v1/users, as {who}",
+                expected,
+                partial(sender.send, "POST", "/v1/users", person),
+                show=sender.outcome,
+            )
+        new = self.sign_in(email, password)
+        for asked, expected in (
+            ("POST /v1/auth/refresh", "200"),
+            ("the same refresh token again", "401 session_ended"),
+        ):
+            self.step(
+                asked,
+                expected,
+                lambda: new.send("POST", "/v1/auth/refresh", {"refresh_token": new.refresh_token}),
+                show=new.outcome,
+            )
+        self.step(
+            "GET /v1/users/me, in the session that ended by that",
+            "401 session_ended",
+            lambda: new.outcome(new.send("GET", "/v1/users/me")),
+        )
+
     def step(self, asked: str, expected: str, act: Callable[[], Any], show: Callable[[Any], str] = str) -> Any:
         """Do one thing, time it to its end, and keep what came of it."""
         began = monotonic()
@@ -212,7 +218,7 @@ def demonstrate(description: Description) -> bool:
 
 
 def steps_table(steps: list[Step]) -> Table:
-    table = Table(title="Orders over HTTP, each job followed to its end", title_justify="left")
+    table = Table(title="Over HTTP, each job followed to its end", title_justify="left")
     for heading in ("", "request", "expected", "seen"):
         table.add_column(heading)
     table.add_column("ms", justify="right")

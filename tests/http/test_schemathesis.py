@@ -46,9 +46,6 @@ CHECKS = (
 """Not whether all that fits the schema is accepted, and nothing else: a cursor may be one that nobody was given, a
 `run_at` lie in the past; and what is wrong with a query may be lost in writing it into a URL."""
 
-OF_METHODS = ("unsupported_method", "allow_header_conformance")
-"""Left out where two paths take the same request: `/users/{id}` takes a PATCH of `/users/me`, and finds nobody there."""
-
 Headers = dict[str, str]
 Document = dict[str, Any]
 
@@ -126,8 +123,7 @@ class Sender:
     def __init__(self, operation: APIOperation, sign_in: Callable[[str], Headers], existing: dict[str, str]) -> None:
         from schemathesis import checks
 
-        left_out = OF_METHODS if is_shadowed(operation) else ()
-        self._checks = [getattr(checks, name) for name in CHECKS if name not in left_out]
+        self._checks = [getattr(checks, name) for name in CHECKS]
         self._sign_in = sign_in
         self._callers = cycle(CALLERS if "security" in operation.definition.raw else ("nobody",))
         self._there = existing.get(operation.path.partition("/{")[0])
@@ -141,12 +137,6 @@ class Sender:
         headers = self._sign_in(next(self._callers))
         answer = answer_to(case, headers)
         case.validate_response(answer, self._checks, headers=headers, transport_kwargs={"headers": headers})
-
-
-def is_shadowed(operation: APIOperation) -> bool:
-    """Whether another path takes in this one."""
-    others = set(operation.schema.raw_schema["paths"]) - {operation.path}
-    return any(re.fullmatch(re.sub(r"{\w+}", "[^/]+", other), operation.path) for other in others)
 
 
 def answer_to(case: Case, headers: Headers) -> Response:
