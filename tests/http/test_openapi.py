@@ -103,6 +103,16 @@ def test_headers_that_are_always_sent_are_documented_as_such(document: dict[str,
             assert "$ref" in answer or "X-Request-ID" in answer["headers"], (operation["operationId"], status)
 
 
+def test_a_kind_that_not_everybody_may_ask_for_documents_its_refusal(document: dict[str, Any], user: Client) -> None:
+    refused = {key for key, operation in operations(document).items() if "403" in operation["responses"]}
+    assert {("PATCH", "/v1/users/{id}"), ("POST", "/v1/users")} <= refused
+    assert ("PATCH", "/v1/orders/{id}") not in refused
+    assert (
+        user("PATCH", "/v1/users/" + user.get("/v1/users/me").get_json()["id"], json={"role": "admin"}).status_code
+        == 403
+    )
+
+
 def test_a_wait_that_is_refused_is_documented(document: dict[str, Any], user: Client) -> None:
     job = user.post("/v1/orders", ORDER).get_json()
     assert user.get(job["links"]["self"], headers={"Prefer": "wait=99"}).status_code == 422
