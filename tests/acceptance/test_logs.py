@@ -63,6 +63,7 @@ def test_no_secret_and_no_body_is_in_a_log_line_or_a_password_or_token_in_redis(
     assert user.post(order(body, password=wrong)).status_code == 422
     assert user.get(f"/v1/orders?customer_id={body}&nonsense={body}").status_code == 422
     with stack.workers(1):
+        canaries = comings_and_goings(stack, body)
         for job_id in jobs:
             user.until_final(job_id)
     user.placed(f"{body}-queued")
@@ -70,10 +71,33 @@ def test_no_secret_and_no_body_is_in_a_log_line_or_a_password_or_token_in_redis(
     assert f"{body}-queued".encode() in kept, "the search does not see what is there"
     logs = "".join(stack.log(name).read_text() for name in LOGS)
     assert jobs[0] in logs
-    for canary in (*stack.secrets, wrong):
+    for canary in (*stack.secrets, *canaries, wrong):
         assert canary.encode() not in kept
         assert canary not in logs
     assert body not in logs
+
+
+def comings_and_goings(stack: Stack, body: str) -> list[str]:
+    """All that somebody does with passwords and tokens; what of it has to stay secret."""
+    first, second = (f"Canary-{secrets.token_hex(8)}" for _ in range(2))
+    nobody, email = Client(stack.base_url), f"{body}@example.com"
+    registering = {"email": email, "password": first, "name": body}
+    for more in ({}, {"Idempotency-Key": body}):
+        answer = nobody.post(registering, "/v1/auth/register", headers={"Prefer": "wait=20", **more})
+        assert answer.status_code == 200, answer.text
+    signed = nobody.post({"email": email, "password": first}, "/v1/auth/login")
+    cookies = [signed.cookies["refresh_token_cookie"], signed.headers["X-CSRF-TOKEN"]]
+    told = nobody.post({"email": email, "password": first, "transport": "body"}, "/v1/auth/login").json()
+    renewed = nobody.post({"refresh_token": told["refresh_token"]}, "/v1/auth/refresh").json()
+    own = {"Authorization": f"Bearer {renewed['access_token']}"}
+    me = nobody.get("/v1/users/me", headers=own).json()
+    changed = nobody("PATCH", f"/v1/users/{me['id']}", json={"password": second}, headers={"Prefer": "wait=20", **own})
+    assert changed.json()["status"] == "succeeded"
+    for token in (told["refresh_token"], renewed["refresh_token"]):
+        assert nobody.post({"refresh_token": token}, "/v1/auth/refresh").status_code == 401
+    assert nobody.post({"email": email, "password": second}, "/v1/auth/login").status_code == 200
+    tokens = [each[name] for each in (told, renewed) for name in ("access_token", "refresh_token")]
+    return [first, second, *cookies, *tokens]
 
 
 def everything(redis: Redis) -> bytes:
