@@ -15,7 +15,7 @@ from argon2 import PasswordHasher
 import jobs
 from config import Settings
 from jobs.kernel import broker
-from local.postgres import READER, Postgres
+from local.postgres import READER, WRITER, Postgres
 from local.redis import Redis
 from models import migrate, roles
 from tests.road import Road
@@ -62,18 +62,19 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
 
 @pytest.fixture(scope="session")
 def base_settings(postgres: Postgres, redis_server: Redis) -> Settings:
-    """Settings of a database cloned from the template, with a read-only role; limits are off."""
+    """Settings of a database cloned from the template, with its roles; limits are off."""
     return settings_for(postgres, redis_server, "suite")
 
 
 def settings_for(postgres: Postgres, redis_server: Redis, database: str) -> Settings:
     url = postgres.create_database(database, TEMPLATE)
-    read_url = postgres.url(database, READER)
-    roles.sync(url, read_url)
+    read_url, write_url = postgres.url(database, READER), postgres.url(database, WRITER)
+    roles.sync(url, read_url, write_url)
     return Settings(
         environment="production",
         database_url=url,
         read_database_url=read_url,
+        write_database_url=write_url,
         redis_url=redis_server.url,
         secret_key=secrets.token_urlsafe(32),
         jwt_secret_key=secrets.token_urlsafe(32),

@@ -37,7 +37,7 @@ class Road:
 
     def __post_init__(self) -> None:
         self.redis = broker.connect(self.settings.redis_url, timeout=5)
-        self.sessions = writer(self.settings.database_url, lease_seconds=self.settings.lease_seconds)
+        self.sessions = writer(self.settings.write_database_url, lease_seconds=self.settings.lease_seconds)
         self.submitter = Submitter(self.redis, self.settings)
         self.ledger = Ledger(self.redis, self.sessions)
         self.leases = self.worker()

@@ -15,7 +15,7 @@ import psycopg2
 
 from config import Settings
 from jobs.kernel import broker
-from local.postgres import OWNER, READER, SUPERUSER, Postgres
+from local.postgres import READER, SUPERUSER, WRITER, Postgres
 from local.redis import Redis
 from models import migrate, roles
 
@@ -54,14 +54,15 @@ class Servers:
             postgres.start()
             stack.callback(redis.remove)
             redis.start()
-            url, read_url = postgres.url(), postgres.url(user=READER)
-            roles.sync(url, read_url)
+            url, read_url, write_url = postgres.url(), postgres.url(user=READER), postgres.url(user=WRITER)
             with MIGRATING:
                 migrate.migrate(url)
+            roles.sync(url, read_url, write_url)
             settings = Settings(
                 environment="production",
                 database_url=url,
                 read_database_url=read_url,
+                write_database_url=write_url,
                 redis_url=redis.url,
                 secret_key=secrets.token_urlsafe(32),
                 jwt_secret_key=secrets.token_urlsafe(32),
@@ -93,15 +94,15 @@ class Servers:
 
     @contextmanager
     def slow_commits(self, seconds: float) -> Iterator[None]:
-        """Let every commit of those who connect in this block take so long, as on a slow disk: a worker that is killed
+        """Let every commit of workers who connect in this block take so long, as on a slow disk: a worker that is killed
         is then most often in the middle of one, which goes through though nobody hears of it."""
         as_superuser = partial(_run, self.postgres.url("postgres", SUPERUSER))
-        as_superuser(f"ALTER ROLE {OWNER} SET commit_delay = {int(seconds * 1_000_000)}")
-        as_superuser(f"ALTER ROLE {OWNER} SET commit_siblings = 0")
+        as_superuser(f"ALTER ROLE {WRITER} SET commit_delay = {int(seconds * 1_000_000)}")
+        as_superuser(f"ALTER ROLE {WRITER} SET commit_siblings = 0")
         try:
             yield
         finally:
-            as_superuser(f"ALTER ROLE {OWNER} RESET ALL")
+            as_superuser(f"ALTER ROLE {WRITER} RESET ALL")
 
 
 def _run(url: str, statement: str, *values: Any) -> list[tuple[Any, ...]]:
