@@ -18,6 +18,7 @@ from jobs.kernel import broker
 from local.postgres import READER, WRITER, Postgres
 from local.redis import Redis
 from models import migrate, roles
+from tests.rights import forbidden
 from tests.road import Road
 
 PASSWORD = "Correct-horse1"
@@ -120,21 +121,25 @@ def execute(base_settings: Settings) -> Iterator[Callable[..., list[tuple[Any, .
 
 
 @pytest.fixture
-def settings(base_settings: Settings, people: dict[str, Person], execute: Callable[..., Any]) -> Settings:
-    """Settings for one test, whose Redis and tables are empty."""
+def settings(base_settings: Settings, people: dict[str, Person], execute: Callable[..., Any]) -> Iterator[Settings]:
+    """Settings for one test, whose Redis and tables are empty; and in Redis its administrator's. Afterwards, none of
+    Redis's users has been refused anything."""
     redis = broker.connect(base_settings.redis_url, timeout=5)
     redis.flushall()
-    redis.close()
+    redis.acl_log_reset()
     execute("TRUNCATE orders, order_scopes, receipts")
     execute(
         "UPDATE users SET role = split_part(replace(email, 'other', 'user'), '@', 1), disabled_at = NULL, deleted_at = NULL"
     )
-    return base_settings
+    yield base_settings
+    denied = forbidden(redis)
+    redis.close()
+    assert not denied, denied
 
 
 @pytest.fixture
-def road(settings: Settings, people: dict[str, Person]) -> Iterator[Road]:
+def road(settings: Settings, people: dict[str, Person], redis_server: Redis) -> Iterator[Road]:
     """Submit, and have the work done in this process by the real executor."""
-    made = Road(settings, people["user"].id)
+    made = Road(settings, people["user"].id, redis_server.url_of)
     yield made
     made.close()

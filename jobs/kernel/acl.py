@@ -50,7 +50,7 @@ WORKER = Rules(
     channels=(FINAL, "rq:pubsub:*"),
     commands="""
         ping time info client|setname client|list evalsha script|load multi exec watch unwatch discard
-        publish subscribe unsubscribe psubscribe punsubscribe
+        publish subscribe unsubscribe
         exists del unlink rename type expire pexpire persist ttl pttl get set
         hset hget hmget hgetall hexists hdel hincrby hincrbyfloat
         llen lpush rpush lpop lrange lrem lpos lmove blpop blmove

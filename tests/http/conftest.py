@@ -15,11 +15,13 @@ from uuid import UUID
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from redis import Redis as RedisClient
 from werkzeug.test import TestResponse
 
 from api.app import create_app
 from api.services import NAME, Services
 from config import Settings
+from local.redis import Redis
 from tests.conftest import Person
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -49,12 +51,12 @@ class Client:
 
 
 @pytest.fixture
-def make_app(settings: Settings, people: dict[str, Person]) -> Iterator[Callable[..., Flask]]:
-    """Make applications, with settings of the test's own."""
+def make_app(settings: Settings, people: dict[str, Person], redis_server: Redis) -> Iterator[Callable[..., Flask]]:
+    """Make applications, with settings of the test's own, and the API's rights in Redis."""
     made = []
 
     def make(**changes: Any) -> Flask:
-        made.append(create_app(settings.model_copy(update=changes)))
+        made.append(create_app(settings.model_copy(update={"redis_url": redis_server.url_of("api")} | changes)))
         return made[-1]
 
     yield make
@@ -134,6 +136,13 @@ def working(settings: Settings) -> Iterator[None]:
 
 
 @pytest.fixture
-def worker(settings: Settings) -> Iterator[None]:
-    with working(settings):
+def worker(settings: Settings, redis_server: Redis) -> Iterator[None]:
+    with working(settings.model_copy(update={"redis_url": redis_server.url_of("worker")})):
         yield
+
+
+@pytest.fixture
+def redis(settings: Settings) -> Iterator[RedisClient]:
+    """Redis, as its administrator has it."""
+    with RedisClient.from_url(settings.redis_url) as client:
+        yield client

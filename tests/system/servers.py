@@ -18,6 +18,7 @@ from jobs.kernel import broker
 from local.postgres import READER, SUPERUSER, WRITER, Postgres
 from local.redis import Redis
 from models import migrate, roles
+from tests.rights import forbidden
 
 LIMITS = dict.fromkeys(("rate_limit_user", "rate_limit_login_address", "rate_limit_login_account"), "1000000/minute")
 """Counted as in production, and never reached."""
@@ -37,7 +38,7 @@ CREATE INDEX ON orders (id)
 
 @dataclass(frozen=True)
 class Servers:
-    """Both servers, and settings that reach them. The database is migrated and empty."""
+    """Both servers, and settings that reach them: in Redis as its administrator. The database is migrated and empty."""
 
     folder: Path
     postgres: Postgres
@@ -91,6 +92,16 @@ class Servers:
             return ask(redis)
         finally:
             redis.close()
+
+    def redis_as(self, user: str) -> dict[str, str]:
+        """What a process is told, that is to reach Redis as one of its users."""
+        return {"REDIS_URL": self.redis.url_of(user)}
+
+    def assert_nothing_forbidden(self) -> None:
+        """Redis has refused nothing for want of a permission since it was last started; where it is down, nobody knows."""
+        if self.redis.pid is not None:
+            denied = self.in_redis(forbidden)
+            assert not denied, denied
 
     @contextmanager
     def slow_commits(self, seconds: float) -> Iterator[None]:
