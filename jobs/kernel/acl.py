@@ -40,7 +40,7 @@ API = Rules(
     ),
     channels=(FINAL,),
     commands="""
-        ping time info config|get evalsha script|load subscribe unsubscribe
+        ping time info config|get evalsha script|load subscribe
         exists expire ttl get set incrby hget hmget hset llen rpush sadd smembers zadd zrevrangebyscore
     """,
 )
@@ -49,12 +49,12 @@ WORKER = Rules(
     keys=("rq:*", "millrace:*"),
     channels=(FINAL, "rq:pubsub:*"),
     commands="""
-        ping time info client|setname client|list evalsha script|load multi exec watch unwatch discard
+        ping time info client|setname client|list evalsha script|load multi exec watch unwatch
         publish subscribe unsubscribe
-        exists del unlink rename type expire pexpire persist ttl pttl get set
+        exists del unlink rename expire pexpire persist ttl pttl get set
         hset hget hmget hgetall hexists hdel hincrby hincrbyfloat
         llen lpush rpush lpop lrange lrem lpos lmove blpop blmove
-        sadd srem sismember smembers scard
+        sadd srem sismember smembers
         zadd zrem zscore zmscore zcard zcount zrange zrevrange zrangebyscore zrevrangebyscore
         zremrangebyscore zremrangebyrank
         xadd xread xrevrange xlen
