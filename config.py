@@ -57,12 +57,13 @@ class Settings(BaseSettings):
     )
     database_url: str = Field(
         "postgresql://millrace@127.0.0.1:5432/millrace",
-        description="what workers and migrations write with",
+        description="the owner's, for migrations; and what the next two are where they are empty",
         repr=False,
     )
     read_database_url: str = Field(
         "", description="what the API reads with; empty: DATABASE_URL, in read-only sessions", repr=False
     )
+    write_database_url: str = Field("", description="what workers write with; empty: DATABASE_URL", repr=False)
     redis_url: str = Field(
         "redis://127.0.0.1:6379/0", description="broker, counters and leases; appendfsync always", repr=False
     )
@@ -116,7 +117,7 @@ class Settings(BaseSettings):
             ]
             raise SystemExit("\n".join(f"{name or 'settings'}: {reason}" for name, reason in said)) from None
 
-    @field_validator("database_url", "read_database_url")
+    @field_validator("database_url", "read_database_url", "write_database_url")
     @classmethod
     def _one_spelling_of_postgresql(cls, url: str) -> str:
         """Hosts still hand out `postgres://`, which SQLAlchemy no longer reads."""

@@ -8,6 +8,7 @@ from flask.cli import AppGroup, with_appcontext
 
 from api.services import services
 from api.user_cli import users
+from jobs.kernel import acl
 from models.roles import sync
 
 
@@ -15,6 +16,7 @@ def register(app: Flask) -> None:
     """Commands beside those of Flask and Flask-Migrate."""
     app.cli.add_command(roles)
     app.cli.add_command(users)
+    app.cli.add_command(redis)
 
 
 roles = AppGroup("roles", help="Database roles.")
@@ -23,6 +25,16 @@ roles = AppGroup("roles", help="Database roles.")
 @roles.command("sync")
 @with_appcontext
 def sync_roles() -> None:
-    """Make the role of READ_DATABASE_URL, which can read every table and write none."""
+    """Make or mend the roles of READ_DATABASE_URL and WRITE_DATABASE_URL; after `db upgrade`."""
     settings = services().settings
-    click.echo(sync(settings.database_url, settings.read_database_url))
+    click.echo(sync(settings.database_url, settings.read_database_url, settings.write_database_url))
+
+
+redis = AppGroup("redis", help="Users of Redis.")
+
+
+@redis.command("acl")
+def print_users() -> None:
+    """Print the commands that make the users of Redis, or mend them: for its administrator, who fills in passwords."""
+    for name, rules in acl.USERS.items():
+        click.echo(f"ACL SETUSER {name} reset on >REDIS_{name.upper()}_PASSWORD {rules}")

@@ -17,7 +17,7 @@ from psycopg2.extras import execute_values
 from redis import Redis as Client
 
 from benchmarks.systems.work import owner
-from local.postgres import READER, Postgres
+from local.postgres import READER, WRITER, Postgres
 from local.redis import Redis
 from models import migrate, roles
 
@@ -58,8 +58,8 @@ class Servers:
             postgres.start()
             stack.callback(broker.remove)
             broker.start()
-            roles.sync(postgres.url(), postgres.url(user=READER))
             migrate.migrate(postgres.url())
+            roles.sync(postgres.url(), postgres.url(user=READER), postgres.url(user=WRITER))
             servers = cls(folder, postgres, broker)
             servers._add_owners()
             yield servers
@@ -75,6 +75,7 @@ class Servers:
             "ENVIRONMENT": "production",
             "DATABASE_URL": self.postgres.url(),
             "READ_DATABASE_URL": self.postgres.url(user=READER),
+            "WRITE_DATABASE_URL": self.postgres.url(user=WRITER),
             "REDIS_URL": self.redis.url,
             "ORDER_WINDOW_SECONDS": "0",
             "MAX_QUEUE_DEPTH": "2000000",

@@ -24,6 +24,7 @@ from local.processes import StartError, end, find, free_port, kill, tail, wait_u
 
 OWNER = "millrace"
 READER = "millrace_reader"
+WRITER = "millrace_writer"
 SUPERUSER = "postgres"
 SETTINGS = MappingProxyType(
     {

@@ -34,6 +34,7 @@ class Description(TypedDict):
     base_url: str
     database_url: str
     read_database_url: str
+    write_database_url: str
     redis_url: str
     users: list[Credentials]
     processes: list[Listed]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import re
@@ -19,6 +20,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from jobs.kernel.acl import USERS
 from local.processes import (
     StartError,
     end,
@@ -52,12 +54,16 @@ SETTINGS = MappingProxyType(
         "timeout": "0",
     }
 )
+ADMINISTRATOR = "default"
+RULES = MappingProxyType({ADMINISTRATOR: "~* &* +@all"} | {name: str(rules) for name, rules in USERS.items()})
+"""Who may do what. No `requirepass` beside it: CONFIG GET, which the API may ask, would tell it."""
+
 OLDEST = (6, 2)
 FIX_PROMPT_ANSWER = "y\n"
 
 
 class Redis:
-    """One server with its append-only file and its password in `folder`.
+    """One server with its append-only file and the passwords of its users in `folder`.
 
     folder: kept between runs; made when absent. port: None takes a free one at the first start and keeps it for this
     object's life. options: lines of redis.conf over the defaults. Raises StartError when it cannot start.
@@ -77,8 +83,10 @@ class Redis:
         self.stop()
         server = server_binary()
         self.port = self.port or free_port()
-        lines = {"port": str(self.port), "requirepass": self._password(), "dir": f'"{self.folder.resolve()}"'}
-        write_private(self._conf, "".join(f"{name} {value}\n" for name, value in {**self.options, **lines}.items()))
+        own = {"port": str(self.port), "dir": f'"{self.folder.resolve()}"'}
+        lines = [f"{name} {value}\n" for name, value in {**self.options, **own}.items()]
+        lines += [f"user {name} on #{self._digest(name)} {rules}\n" for name, rules in RULES.items()]
+        write_private(self._conf, "".join(lines))
         began = self.log.stat().st_size if self.log.exists() else 0
         if self._launch(server):
             return
@@ -105,8 +113,12 @@ class Redis:
 
     @property
     def url(self) -> str:
-        """A connection URL with the password, database 0."""
-        return f"redis://:{self._password()}@127.0.0.1:{self.port}/0"
+        """The administrator's connection URL, with the password, database 0."""
+        return f"redis://:{self._password(ADMINISTRATOR)}@127.0.0.1:{self.port}/0"
+
+    def url_of(self, user: str) -> str:
+        """The connection URL of a user in `jobs.kernel.acl`, with the password, database 0."""
+        return f"redis://{user}:{self._password(user)}@127.0.0.1:{self.port}/0"
 
     @property
     def pid(self) -> int | None:
@@ -167,8 +179,11 @@ class Redis:
         is_server = process.name().startswith(("redis-server", "valkey-server"))
         return is_server and process.cwd() == str(self.folder.resolve())
 
-    def _password(self) -> str:
-        kept = self.folder / "password"
+    def _digest(self, user: str) -> str:
+        return hashlib.sha256(self._password(user).encode()).hexdigest()
+
+    def _password(self, user: str) -> str:
+        kept = self.folder / f"password-of-{user}"
         if not kept.exists():
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_private(kept, secrets.token_urlsafe(24))

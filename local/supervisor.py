@@ -16,10 +16,11 @@ import requests
 
 from local.environment import MARK, choose_port, compose, load_secrets, worker_processes
 from local.people import Credentials
-from local.postgres import READER, Postgres
+from local.postgres import Postgres
 from local.processes import StartError, end, find, tail
 from local.record import Description, Entry, Listed, Record
 from local.redis import Redis
+from local.urls import every, own
 
 READY_WITHIN = 60
 OK_WITHIN = 15
@@ -57,19 +58,22 @@ class Supervisor:
         if remark:
             self._say(remark)
         known, _ = load_secrets(self.record.folder)
-        environment = compose(self._given, known, port) | self._start_servers()
-        self._release(commands.pop("release"), environment)
-        self._seed(environment["DATABASE_URL"], known["users"])
+        environment = compose(self._given, known, port)
+        self._start_servers()
+        urls = every(self._given, self._postgres, self._redis)
+        self._release(commands.pop("release"), environment | urls)
+        self._seed(urls["DATABASE_URL"], known["users"])
         commands["worker"] += f" --processes {workers}"
         for name, command in commands.items():
-            self._spawn(name, command, environment)
+            self._spawn(name, command, environment | own(name, self._postgres, self._redis))
         base_url = f"http://127.0.0.1:{port}"
         self._await_ready(base_url)
         description = Description(
             base_url=base_url,
-            database_url=environment["DATABASE_URL"],
-            read_database_url=environment.get("READ_DATABASE_URL", ""),
-            redis_url=environment["REDIS_URL"],
+            database_url=urls["DATABASE_URL"],
+            read_database_url=urls["READ_DATABASE_URL"],
+            write_database_url=urls["WRITE_DATABASE_URL"],
+            redis_url=urls["REDIS_URL"],
             users=known["users"],
             processes=[Listed(name=entry.name, pid=entry.pid) for entry in self._entries[1:]],
         )
@@ -111,24 +115,18 @@ class Supervisor:
         mark = load_secrets(self.record.folder)[0]["mark"]
         return find(lambda process: process.pid != os.getpid() and process.environ().get(MARK) == mark)
 
-    def _start_servers(self) -> dict[str, str]:
-        """PostgreSQL and Redis at once, unless they are elsewhere; the URLs of both."""
+    def _start_servers(self) -> None:
+        """PostgreSQL and Redis at once, unless they are elsewhere."""
         with ThreadPoolExecutor() as pool:
             for start in [pool.submit(server.start) for server in (self._postgres, self._redis) if server]:
                 start.result()
-        urls = {}
-        if self._postgres:
-            urls = {"DATABASE_URL": self._postgres.url(), "READ_DATABASE_URL": self._postgres.url(user=READER)}
-            if self._postgres.elsewhere:
-                self._say(f"PostgreSQL may not run as root, and no other account can enter this folder: "
-                          f"its data is in {self._postgres.home}")  # fmt: skip
-        if self._redis:
-            urls["REDIS_URL"] = self._redis.url
+        if self._postgres and self._postgres.elsewhere:
+            self._say(f"PostgreSQL may not run as root, and no other account can enter this folder: "
+                      f"its data is in {self._postgres.home}")  # fmt: skip
         for name, server in (("postgres", self._postgres), ("redis", self._redis)):
             if server and server.pid:
                 self._entries.append(Entry.of(name, server.pid))
         self.record.write_entries(self._entries)
-        return urls
 
     def _stop_servers(self) -> None:
         with ThreadPoolExecutor() as pool:

@@ -15,9 +15,10 @@ from argon2 import PasswordHasher
 import jobs
 from config import Settings
 from jobs.kernel import broker
-from local.postgres import READER, Postgres
+from local.postgres import READER, WRITER, Postgres
 from local.redis import Redis
 from models import migrate, roles
+from tests.rights import forbidden
 from tests.road import Road
 
 PASSWORD = "Correct-horse1"
@@ -68,18 +69,19 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
 
 @pytest.fixture(scope="session")
 def base_settings(postgres: Postgres, redis_server: Redis) -> Settings:
-    """Settings of a database cloned from the template, with a read-only role; limits are off."""
+    """Settings of a database cloned from the template, with its roles; limits are off."""
     return settings_for(postgres, redis_server, "suite")
 
 
 def settings_for(postgres: Postgres, redis_server: Redis, database: str) -> Settings:
     url = postgres.create_database(database, TEMPLATE)
-    read_url = postgres.url(database, READER)
-    roles.sync(url, read_url)
+    read_url, write_url = postgres.url(database, READER), postgres.url(database, WRITER)
+    roles.sync(url, read_url, write_url)
     return Settings(
         environment="production",
         database_url=url,
         read_database_url=read_url,
+        write_database_url=write_url,
         redis_url=redis_server.url,
         secret_key=secrets.token_urlsafe(32),
         jwt_secret_key=secrets.token_urlsafe(32),
@@ -125,11 +127,12 @@ def execute(base_settings: Settings) -> Iterator[Callable[..., list[tuple[Any, .
 
 
 @pytest.fixture
-def settings(base_settings: Settings, people: dict[str, Person], execute: Callable[..., Any]) -> Settings:
-    """Settings for one test, whose Redis and tables are empty, but for `people`, who are as they were at first."""
+def settings(base_settings: Settings, people: dict[str, Person], execute: Callable[..., Any]) -> Iterator[Settings]:
+    """Settings for one test, whose Redis and tables are empty, but for `people`, who are as they were at first; and in
+    Redis its administrator's. Afterwards, none of Redis's users has been refused anything."""
     redis = broker.connect(base_settings.redis_url, timeout=5)
     redis.flushall()
-    redis.close()
+    redis.acl_log_reset()
     execute("TRUNCATE orders, order_scopes, receipts")
     execute("DELETE FROM users WHERE id <> ALL(%s::uuid[])", [str(person.id) for person in people.values()])
     for name, person in people.items():
@@ -138,12 +141,15 @@ def settings(base_settings: Settings, people: dict[str, Person], execute: Callab
             " updated_at = created_at, disabled_at = NULL, deleted_at = NULL WHERE id = %s::uuid",
             *(person.email, name, person.role, person.password_hash, str(person.id)),
         )
-    return base_settings
+    yield base_settings
+    denied = forbidden(redis)
+    redis.close()
+    assert not denied, denied
 
 
 @pytest.fixture
-def road(settings: Settings, people: dict[str, Person]) -> Iterator[Road]:
+def road(settings: Settings, people: dict[str, Person], redis_server: Redis) -> Iterator[Road]:
     """Submit, and have the work done in this process by the real executor."""
-    made = Road(settings, people["user"].id)
+    made = Road(settings, people["user"].id, redis_server.url_of)
     yield made
     made.close()

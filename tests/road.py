@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -29,29 +29,41 @@ from workers.work import opened
 
 @dataclass
 class Road:
-    """A submitter, one worker and a scheduler that do nothing by themselves."""
+    """A submitter, one worker and a scheduler that do nothing by themselves, each with its own rights in Redis.
+
+    `settings`, `redis`: the administrator's. `redis_as`: the URL of one of Redis's users.
+    """
 
     settings: Settings
     owner: UUID
+    redis_as: Callable[[str], str]
     redis: Redis = field(init=False)
     sessions: Sessions = field(init=False)
 
     def __post_init__(self) -> None:
         self.redis = broker.connect(self.settings.redis_url, timeout=5)
-        self.sessions = writer(self.settings.database_url, lease_seconds=self.settings.lease_seconds)
-        self.submitter = Submitter(self.redis, self.settings)
-        self.ledger = Ledger(self.redis, self.sessions)
+        self.sessions = writer(self.settings.write_database_url, lease_seconds=self.settings.lease_seconds)
+        self._of_api, self._of_worker = (broker.connect(self.redis_as(who), timeout=5) for who in ("api", "worker"))
+        self.submitter = Submitter(self._of_api, self.settings)
+        self.ledger = Ledger(self._of_api, self.sessions)
         self.leases = self.worker()
         self.executor = Executor(self.sessions, self.settings)
-        self.scheduler = DueScheduler(self.redis)
+        self.scheduler = DueScheduler(self._of_worker)
 
     def with_settings(self, **changes: Any) -> Road:
         """The same, under other settings."""
-        return Road(self.settings.model_copy(update=changes), self.owner)
+        given = changes.get("redis_url")
+        redis_as = (lambda _: given) if given else self.redis_as
+        return Road(self.settings.model_copy(update=changes), self.owner, redis_as)
+
+    @property
+    def of_worker(self) -> Settings:
+        """The settings of a worker's process."""
+        return self.settings.model_copy(update={"redis_url": self.redis_as("worker")})
 
     def worker(self) -> Leases:
         """Another worker's view of the queues."""
-        return Leases(self.redis, self.settings, f"test-{secrets.token_hex(4)}")
+        return Leases(self._of_worker, self.settings, f"test-{secrets.token_hex(4)}")
 
     def submit(self, kind: str, body: dict[str, Any] | None = None, **more: Any) -> UUID:
         """Submit a command of a kind; `more`: members of Submission. A password is a hash, as the API makes it one."""
@@ -117,4 +129,5 @@ class Road:
 
     def close(self) -> None:
         self.sessions.kw["bind"].dispose()
-        self.redis.close()
+        for redis in (self.redis, self._of_api, self._of_worker):
+            redis.close()

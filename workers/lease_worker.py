@@ -56,7 +56,9 @@ class LeaseWorker:
         self._stopping = threading.Event()
         redis = broker.connect(settings.redis_url, timeout=IDLE_SECONDS + 2)
         self._leases = Leases(redis, settings, self.name)
-        self._executor = Executor(writer(settings.database_url, lease_seconds=settings.lease_seconds), settings)
+        self._executor = Executor(
+            writer(settings.write_database_url or settings.database_url, lease_seconds=settings.lease_seconds), settings
+        )
         self._registration = Registration(broker.connect(settings.redis_url), self._queues, self.name)
         beating = Leases(broker.connect(settings.redis_url), settings, self.name)
         self._heart = Heart(beating, self._registration, settings.lease_seconds)

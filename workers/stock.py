@@ -53,4 +53,6 @@ def _once() -> tuple[Settings, Executor]:
     settings = Settings.from_env()
     log.configure(settings)
     jobs.load()
-    return settings, Executor(writer(settings.database_url, lease_seconds=settings.lease_seconds), settings)
+    return settings, Executor(
+        writer(settings.write_database_url or settings.database_url, lease_seconds=settings.lease_seconds), settings
+    )

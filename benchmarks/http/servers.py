@@ -102,7 +102,7 @@ def backend() -> Iterator[Backend]:
                 "MAX_QUEUE_DEPTH": "10000000",
             }
             migrate.migrate(environment["DATABASE_URL"])
-            roles.sync(environment["DATABASE_URL"], environment["READ_DATABASE_URL"])
+            roles.sync(environment["DATABASE_URL"], environment["READ_DATABASE_URL"], "")
             with Client.from_url(redis.url) as client:
                 yield Backend(environment, client, folder)
         finally:

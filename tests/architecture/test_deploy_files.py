@@ -11,6 +11,8 @@ import pytest
 import yaml
 
 from config import Settings
+from local.postgres import READER, WRITER
+from local.redis import RULES as LOCAL_USERS
 from local.redis import SETTINGS as LOCAL_REDIS
 from local.supervisor import read_procfile
 
@@ -56,13 +58,29 @@ def test_the_image_gets_exactly_what_the_processes_need() -> None:
 
 @pytest.mark.parametrize("name", PROCESSES)
 def test_a_service_sets_only_settings_that_exist(name: str) -> None:
-    assert set(SERVICES[name]["environment"]) <= set(SETTINGS)
+    assert {key for key, value in SERVICES[name]["environment"].items() if value} <= set(SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("name", "roles"),
+    [
+        ("release", {"DATABASE_URL": "millrace", "READ_DATABASE_URL": READER, "WRITE_DATABASE_URL": WRITER}),
+        ("web", {"READ_DATABASE_URL": READER, "REDIS_URL": "api"}),
+        ("worker", {"WRITE_DATABASE_URL": WRITER, "REDIS_URL": "worker"}),
+        ("scheduler", {"REDIS_URL": "worker"}),
+    ],
+)
+def test_a_service_is_told_of_its_own_roles_and_of_no_other_password(name: str, roles: dict[str, str]) -> None:
+    """All of `.env` is in its environment, but for what that says otherwise."""
+    told = dict.fromkeys(filter(SECRET.search, EXAMPLE), "filled in") | SERVICES[name]["environment"]
+    assert {key: found[1] for key, value in told.items() if (found := re.search(r"://(\w+):\$", value))} == roles
+    assert {key for key, value in told.items() if SECRET.search(key) and value} <= set(SETTINGS)
 
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_no_service_has_a_password_of_its_own(name: str) -> None:
     for key, value in SERVICES[name]["environment"].items():
-        if SECRET.search(key) or "://" in value:
+        if value and (SECRET.search(key) or "://" in value):
             assert "${" in value, key
             assert all(variable.split(":?")[0] != variable for variable in re.findall(r"\$\{([^}]+)\}", value)), key
 
@@ -80,14 +98,21 @@ def test_workers_get_longer_to_stop_than_they_need() -> None:
 
 
 def test_the_redis_service_keeps_what_it_acknowledged_like_the_local_one() -> None:
-    command = SERVICES["redis"]["command"]
-    given = {name.removeprefix("--"): value for name, value in zip(command[1::2], command[2::2], strict=True)}
+    options = [word for word in SERVICES["redis"]["command"][1:] if not word.startswith("--user ")]
+    given = {name.removeprefix("--"): value for name, value in zip(options[::2], options[1::2], strict=True)}
     newer_name = {"hash-max-ziplist-entries": "hash-max-listpack-entries"}
     newer_name["hash-max-ziplist-value"] = "hash-max-listpack-value"
     local = {newer_name.get(name, name): value.strip('"') for name, value in LOCAL_REDIS.items()}
-    assert given.items() - {"requirepass": given["requirepass"]}.items() <= local.items()
+    assert given.items() <= local.items()
     assert given["appendfsync"] == "always"
     assert given["maxmemory-policy"] == "noeviction"
+
+
+def test_the_redis_service_has_the_users_of_the_local_one() -> None:
+    user = re.compile(r"--user (\w+) on >\$\{(\w+):\?[^}]+\} (.+)")
+    users = [found.groups() for word in SERVICES["redis"]["command"] if (found := user.fullmatch(word))]
+    assert {name: rules for name, _, rules in users} == LOCAL_USERS
+    assert [password for _, password, _ in users] == ["REDIS_PASSWORD", "REDIS_API_PASSWORD", "REDIS_WORKER_PASSWORD"]
 
 
 def test_the_example_lists_every_setting() -> None:

@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from redis import Redis as RedisClient
 from werkzeug.test import TestResponse
 
 from api.app import create_app
@@ -22,6 +23,7 @@ from api.services import NAME, Services
 from api.tokens import new_jti
 from config import Settings
 from jobs.kernel import broker
+from local.redis import Redis
 from tests.conftest import Person
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -51,12 +53,12 @@ class Client:
 
 
 @pytest.fixture
-def make_app(settings: Settings, people: dict[str, Person]) -> Iterator[Callable[..., Flask]]:
-    """Make applications, with settings of the test's own."""
+def make_app(settings: Settings, people: dict[str, Person], redis_server: Redis) -> Iterator[Callable[..., Flask]]:
+    """Make applications, with settings of the test's own, and the API's rights in Redis."""
     made = []
 
     def make(**changes: Any) -> Flask:
-        made.append(create_app(settings.model_copy(update=changes)))
+        made.append(create_app(settings.model_copy(update={"redis_url": redis_server.url_of("api")} | changes)))
         return made[-1]
 
     yield make
@@ -146,6 +148,13 @@ def working(settings: Settings, queues: str = "orders,users") -> Iterator[None]:
 
 
 @pytest.fixture
-def worker(settings: Settings) -> Iterator[None]:
-    with working(settings):
+def worker(settings: Settings, redis_server: Redis) -> Iterator[None]:
+    with working(settings.model_copy(update={"redis_url": redis_server.url_of("worker")})):
         yield
+
+
+@pytest.fixture
+def redis(settings: Settings) -> Iterator[RedisClient]:
+    """Redis, as its administrator has it."""
+    with RedisClient.from_url(settings.redis_url) as client:
+        yield client

@@ -7,6 +7,7 @@ from time import time
 
 import pytest
 from flask import Flask
+from redis import Redis
 from werkzeug.test import TestResponse
 
 from api.services import NAME, Services
@@ -109,12 +110,11 @@ def test_an_address_is_taken_from_trusted_proxies_only(make_app: Make, proxies: 
     assert statuses == [422, 429 if limited else 422]
 
 
-def test_counters_are_not_named_after_anybody(make_app: Make, signed_in: Signed) -> None:
+def test_counters_are_not_named_after_anybody(make_app: Make, signed_in: Signed, redis: Redis) -> None:
     app = make_app(rate_limit_user="9/minute", rate_limit_login_account="9/minute", rate_limit_login_address="9/minute")
     signed_in(app, "user").get("/v1/jobs")
     Client(app).post("/v1/auth/login", {"email": "user@example.com", "password": PASSWORD})
-    own: Services = app.extensions[NAME]
-    names = b" ".join(own.redis.keys("LIMITS:*"))
+    names = b" ".join(redis.keys("LIMITS:*"))
     assert names.count(b"LIMITS:") == 3
     assert b"example" not in names
     assert b"127.0.0.1" not in names

@@ -137,7 +137,7 @@ def test_a_wait_in_vain_answers_202_in_time(user: Client) -> None:
 
 
 @pytest.mark.usefixtures("worker")
-def test_a_wait_answers_when_the_job_is_final(user: Client, signed_in: Signed) -> None:
+def test_a_wait_answers_when_the_job_is_final(user: Client, signed_in: Signed, redis: Redis) -> None:
     answer = user.post("/v1/orders", ORDER, headers={"Prefer": "wait=20"} | KEY)
     job = answer.get_json()
     assert (answer.status_code, job["status"]) == (200, "succeeded")
@@ -152,7 +152,6 @@ def test_a_wait_answers_when_the_job_is_final(user: Client, signed_in: Signed) -
 
     replayed = user.post("/v1/orders", ORDER, headers=KEY)
     assert (replayed.status_code, replayed.get_json()) == (202, job)
-    redis = redis_of(user.app)
     redis.flushall()
     user = signed_in(user.app, "user")
     from_receipt = user.post("/v1/orders", ORDER, headers=KEY)

@@ -14,6 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 import psycopg2
@@ -24,7 +25,12 @@ from local.processes import alive, wait_until
 from local.redis import server_binary
 
 ROOT = Path(__file__).resolve().parents[2]
-RELEASE = "import os; from models.migrate import migrate; migrate(os.environ['DATABASE_URL'])"
+RELEASE = """
+import os
+from models import migrate, roles
+migrate.migrate(os.environ["DATABASE_URL"])
+roles.sync(*(os.environ[name] for name in ("DATABASE_URL", "READ_DATABASE_URL", "WRITE_DATABASE_URL")))
+"""
 WEB = """
 import json, os
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -67,12 +73,11 @@ class Checkout:
         return {entry["name"]: psutil.Process(entry["pid"]) for entry in self.file("processes.json")}
 
 
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
-    root = tmp_path_factory.mktemp("stack") / "a clone"
+def clone(root: Path) -> Checkout:
+    """A checkout in a new folder."""
     root.mkdir()
     shutil.copytree(ROOT / "local", root / "local", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("models", "config.py"):
+    for name in ("jobs", "models", "config.py"):
         (root / name).symlink_to(ROOT / name)
     (root / "release.py").write_text(RELEASE)
     (root / "web.py").write_text(WEB)
@@ -80,10 +85,15 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     (root / "Procfile").write_text(
         "release: python release.py\nweb: python web.py\nworker: python worker.py 'a b'\nscheduler: python worker.py\n"
     )
-    made = Checkout(root, f"{server_binary().parent}{os.pathsep}{os.defpath}")
+    return Checkout(root, f"{server_binary().parent}{os.pathsep}{os.defpath}")
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+    made = clone(tmp_path_factory.mktemp("stack") / "a clone")
     yield made
     made.stack("clean")
-    assert not (root / ".local").exists()
+    assert not (made.root / ".local").exists()
 
 
 @pytest.fixture
@@ -99,7 +109,7 @@ def test_a_running_stack_describes_itself_to_its_owner_only(running: Checkout) -
     described = running.file("stack.json")
     assert (running.root / ".local" / "stack.json").stat().st_mode & 0o777 == 0o600
     assert list(described) == [
-        *("base_url", "database_url", "read_database_url", "redis_url", "users", "processes"),
+        *("base_url", "database_url", "read_database_url", "write_database_url", "redis_url", "users", "processes"),
     ]
     assert [(user["email"], user["role"]) for user in described["users"]] == [
         ("admin@example.com", "admin"),
@@ -109,6 +119,35 @@ def test_a_running_stack_describes_itself_to_its_owner_only(running: Checkout) -
     names = [process["name"] for process in described["processes"]]
     assert names == ["postgres", "redis", "web", "worker", "scheduler"]
     assert requests.get(described["base_url"] + "/readyz", timeout=5).json()["environment"] == "local"
+
+
+URLS = ("DATABASE_URL", "READ_DATABASE_URL", "WRITE_DATABASE_URL", "REDIS_URL")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("web", {"READ_DATABASE_URL": "millrace_reader", "REDIS_URL": "api"}),
+        ("worker", {"WRITE_DATABASE_URL": "millrace_writer", "REDIS_URL": "worker"}),
+        ("scheduler", {"WRITE_DATABASE_URL": "millrace_writer", "REDIS_URL": "worker"}),
+    ],
+)
+def test_a_process_is_told_of_its_own_roles_only(running: Checkout, name: str, told: dict[str, str]) -> None:
+    environment = running.processes()[name].environ()
+    assert {url: urlsplit(environment[url]).username for url in URLS if url in environment} == told
+
+
+def test_servers_that_were_given_are_reached_as_they_were_given(running: Checkout) -> None:
+    described, other = running.file("stack.json"), clone(running.root.with_name("another clone"))
+    given = {name: described[name.lower()] for name in URLS}
+    assert other.stack("up", **given).returncode == 0
+    try:
+        for name in ("web", "worker", "scheduler"):
+            environment = other.processes()[name].environ()
+            assert {url: environment[url] for url in URLS} == given
+        assert {"postgres", "redis"}.isdisjoint(other.processes())
+    finally:
+        other.stack("clean")
 
 
 def test_settings_and_the_number_of_workers_pass_through(checkout: Checkout) -> None:

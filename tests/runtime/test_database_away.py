@@ -24,7 +24,7 @@ from workers.settle import HandBack, Settlement
 @pytest.fixture
 def away(road: Road) -> Iterator[Road]:
     """The same road, without its database."""
-    without = road.with_settings(database_url="postgresql://millrace@127.0.0.1:1/none")
+    without = road.with_settings(write_database_url="postgresql://millrace@127.0.0.1:1/none")
     yield without
     without.close()
 
@@ -100,7 +100,7 @@ def test_a_job_that_raised_and_whose_receipt_cannot_be_looked_for(road: Road, en
     """The connection ends while it waits for the table: handed back. Or it waits too long: tried again, as it raised."""
     road.submit("test.probe", {"do": "raise"})
     deliveries = road.reserve()
-    with closing(psycopg2.connect(road.settings.database_url)) as other, ThreadPoolExecutor() as worker:
+    with closing(psycopg2.connect(road.settings.write_database_url)) as other, ThreadPoolExecutor() as worker:
         cursor = other.cursor()
         cursor.execute("LOCK TABLE receipts IN ACCESS EXCLUSIVE MODE")
         executed = worker.submit(road.execute, deliveries)

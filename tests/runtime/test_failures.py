@@ -200,7 +200,7 @@ def test_an_id_without_a_hash_is_passed_over(road: Road) -> None:
 
 def test_without_a_database_jobs_go_back_and_nothing_is_counted(road: Road, effects: Effects) -> None:
     ids = [road.submit("test.probe") for _ in range(3)]
-    away = road.with_settings(database_url="postgresql://millrace@127.0.0.1:1/none")
+    away = road.with_settings(write_database_url="postgresql://millrace@127.0.0.1:1/none")
     settlements = away.execute(road.reserve())
     assert all(isinstance(settlement.verdict, HandBack) for settlement in settlements)
     road.leases.settle(settlements)
@@ -222,7 +222,7 @@ def test_a_session_that_idles_past_its_limit_counts_as_the_database_being_away(
 def test_a_connection_that_ended_while_there_was_nothing_to_do_is_replaced_and_no_job_goes_back(road: Road) -> None:
     with road.sessions() as session:
         pid = session.scalar(text("SELECT pg_backend_pid()"))
-    with closing(psycopg2.connect(road.settings.database_url)) as other, other.cursor() as cursor:
+    with closing(psycopg2.connect(road.settings.write_database_url)) as other, other.cursor() as cursor:
         cursor.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
     job = road.submit("test.probe")
     assert (road.work(), road.status(job)) == (1, State.SUCCEEDED)

@@ -27,8 +27,8 @@ Effects = Callable[[], dict[str, int]]
 
 def rq(road: Road, *arguments: str) -> str:
     """What a stock `rq` command prints."""
-    command = python("-m", "rq.cli", *arguments, "--url", road.settings.redis_url)
-    done = subprocess.run(command, env=environment(road.settings, COLUMNS="200"), capture_output=True, timeout=60)
+    command = python("-m", "rq.cli", *arguments, "--url", road.of_worker.redis_url)
+    done = subprocess.run(command, env=environment(road.of_worker, COLUMNS="200"), capture_output=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return done.stdout.decode()
 
@@ -63,7 +63,7 @@ def test_rq_info_shows_depth_running_finished_failed_and_workers(road: Road, tmp
     for _ in range(2):
         road.submit("test.probe")
     assert "queue default 2, 1 executing, 1 finished, 1 failed" in rq(road, "info", "--raw", "--only-queues")
-    with running(python("-m", "workers", "--queues", "orders,tasks"), road.settings, tmp_path / "log"):
+    with running(python("-m", "workers", "--queues", "orders,tasks"), road.of_worker, tmp_path / "log"):
         until(lambda: "idle orders, tasks" in rq(road, "info", "--raw", "--only-workers"))
     assert road.status(fine) is State.SUCCEEDED
 
@@ -128,7 +128,7 @@ def test_a_stock_worker_leaves_a_leased_job_alone(road: Road) -> None:
 
 def test_a_worker_on_two_queues_loses_nothing_when_killed(road: Road, tmp_path: Path) -> None:
     """Stock RQ pops with BLPOP there, and what it had popped is gone."""
-    settings = road.settings.model_copy(update={"lease_seconds": 2})
+    settings = road.of_worker.model_copy(update={"lease_seconds": 2})
     log = tmp_path / "log"
     ids = [road.order(f"c{n}") for n in range(200)]
     with running(python("-m", "workers", "--queues", "default,orders", "--batch", "3"), settings, log) as process:
@@ -200,7 +200,7 @@ def test_ids_and_keys_are_of_the_letters_that_rq_allows(road: Road) -> None:
 def test_a_worker_may_start_again_at_once_after_a_kill(road: Road, tmp_path: Path) -> None:
     """Stock RQ refuses a fixed worker name for minutes after kill -9."""
     for started in range(2):
-        with running(python("-m", "workers", "--queues", "orders"), road.settings, tmp_path / "log") as process:
+        with running(python("-m", "workers", "--queues", "orders"), road.of_worker, tmp_path / "log") as process:
             until(lambda: bool(children_of(process.pid)))
             road.order(str(time.time()))
             until(lambda done=started + 1: road.redis.zcard("rq:finished:orders") == done)

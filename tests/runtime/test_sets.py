@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
+from models.session import Sessions
 from models.sets import FEW, add, array, fetch, prepared
 from tests.road import Road
 
@@ -20,18 +23,26 @@ def _others(count: int) -> list[tuple[str | None, ...]]:
     return [(str(number), "other") for number in range(2, 2 + count)]
 
 
+@pytest.fixture
+def makers(road: Road) -> Iterator[Sessions]:
+    """Sessions of the owner, who alone may make tables, be it for a while."""
+    owners = road.with_settings(write_database_url=road.settings.database_url)
+    yield owners.sessions
+    owners.close()
+
+
 @SIZES
 @pytest.mark.parametrize("value", [None, *HARD], ids=repr)
-def test_what_is_added_is_read_again(road: Road, value: str | None, more: int) -> None:
-    with road.sessions() as session:
+def test_what_is_added_is_read_again(makers: Sessions, value: str | None, more: int) -> None:
+    with makers() as session:
         session.execute(TABLE)
         add(session, "things", ("id", "what"), [("1", value), *_others(more)])
         assert list(session.scalars(text("SELECT what FROM things ORDER BY id"))) == [value] + ["other"] * more
 
 
 @SIZES
-def test_arrays_too(road: Road, more: int) -> None:
-    with road.sessions() as session:
+def test_arrays_too(makers: Sessions, more: int) -> None:
+    with makers() as session:
         session.execute(TABLE)
         rows = [
             ("1", array(HARD)),
@@ -44,8 +55,8 @@ def test_arrays_too(road: Road, more: int) -> None:
 
 
 @SIZES
-def test_a_row_that_is_there_already_is_a_unique_violation_and_leaves_nothing(road: Road, more: int) -> None:
-    with road.sessions() as session:
+def test_a_row_that_is_there_already_is_a_unique_violation_and_leaves_nothing(makers: Sessions, more: int) -> None:
+    with makers() as session:
         session.execute(TABLE)
         with pytest.raises(IntegrityError), session.begin_nested():
             add(session, "things", ("id", "what"), [("1", "a"), *_others(more), ("1", "b")])

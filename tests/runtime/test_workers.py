@@ -26,7 +26,7 @@ LEASE_SECONDS = 2
 @contextmanager
 def workers(road: Road, tmp_path: Path, *arguments: str) -> Iterator[psutil.Process]:
     """A supervisor and its workers, which know the probes; leases are short."""
-    settings = road.settings.model_copy(update={"lease_seconds": LEASE_SECONDS})
+    settings = road.of_worker.model_copy(update={"lease_seconds": LEASE_SECONDS})
     command = python("-m", "tests.probes", "--queues", "default,orders", *arguments)
     with running(command, settings, tmp_path / "workers.log") as process:
         until(lambda: Worker.count(connection=road.redis) > 0 or process.poll() is not None)
@@ -120,7 +120,7 @@ def test_a_paused_workers_late_commit_changes_nothing(road: Road, effects: Effec
 
 def test_a_wrong_queue_is_told_at_the_start(road: Road, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    with running(python("-m", "workers", "--queues", "ordres"), road.settings, log) as process:
+    with running(python("-m", "workers", "--queues", "ordres"), road.of_worker, log) as process:
         assert process.wait(20) == 2
     assert "ordres" in log.read_text()
 

@@ -15,9 +15,10 @@ import psycopg2
 
 from config import Settings
 from jobs.kernel import broker
-from local.postgres import OWNER, READER, SUPERUSER, Postgres
+from local.postgres import READER, SUPERUSER, WRITER, Postgres
 from local.redis import Redis
 from models import migrate, roles
+from tests.rights import forbidden
 
 LIMITS = dict.fromkeys(
     ("rate_limit_user", "rate_limit_register", "rate_limit_login_address", "rate_limit_login_account"), "1000000/minute"
@@ -39,7 +40,7 @@ CREATE INDEX ON orders (id)
 
 @dataclass(frozen=True)
 class Servers:
-    """Both servers, and settings that reach them. The database is migrated and empty."""
+    """Both servers, and settings that reach them: in Redis as its administrator. The database is migrated and empty."""
 
     folder: Path
     postgres: Postgres
@@ -56,14 +57,15 @@ class Servers:
             postgres.start()
             stack.callback(redis.remove)
             redis.start()
-            url, read_url = postgres.url(), postgres.url(user=READER)
-            roles.sync(url, read_url)
+            url, read_url, write_url = postgres.url(), postgres.url(user=READER), postgres.url(user=WRITER)
             with MIGRATING:
                 migrate.migrate(url)
+            roles.sync(url, read_url, write_url)
             settings = Settings(
                 environment="production",
                 database_url=url,
                 read_database_url=read_url,
+                write_database_url=write_url,
                 redis_url=redis.url,
                 secret_key=secrets.token_urlsafe(32),
                 jwt_secret_key=secrets.token_urlsafe(32),
@@ -93,17 +95,27 @@ class Servers:
         finally:
             redis.close()
 
+    def redis_as(self, user: str) -> dict[str, str]:
+        """What a process is told, that is to reach Redis as one of its users."""
+        return {"REDIS_URL": self.redis.url_of(user)}
+
+    def assert_nothing_forbidden(self) -> None:
+        """Redis has refused nothing for want of a permission since it was last started; where it is down, nobody knows."""
+        if self.redis.pid is not None:
+            denied = self.in_redis(forbidden)
+            assert not denied, denied
+
     @contextmanager
     def slow_commits(self, seconds: float) -> Iterator[None]:
-        """Let every commit of those who connect in this block take so long, as on a slow disk: a worker that is killed
+        """Let every commit of workers who connect in this block take so long, as on a slow disk: a worker that is killed
         is then most often in the middle of one, which goes through though nobody hears of it."""
         as_superuser = partial(_run, self.postgres.url("postgres", SUPERUSER))
-        as_superuser(f"ALTER ROLE {OWNER} SET commit_delay = {int(seconds * 1_000_000)}")
-        as_superuser(f"ALTER ROLE {OWNER} SET commit_siblings = 0")
+        as_superuser(f"ALTER ROLE {WRITER} SET commit_delay = {int(seconds * 1_000_000)}")
+        as_superuser(f"ALTER ROLE {WRITER} SET commit_siblings = 0")
         try:
             yield
         finally:
-            as_superuser(f"ALTER ROLE {OWNER} RESET ALL")
+            as_superuser(f"ALTER ROLE {WRITER} RESET ALL")
 
 
 def _run(url: str, statement: str, *values: Any) -> list[tuple[Any, ...]]:

@@ -73,6 +73,7 @@ class Stack(Servers):
             stack.callback(made.close)
             made.start_api()
             yield made
+            made.assert_nothing_forbidden()
 
     @property
     def base_url(self) -> str:
@@ -81,7 +82,7 @@ class Stack(Servers):
     def start_api(self, **told: str) -> None:
         """Serve, as the Procfile does; returns when it answers. `told`: more of its environment."""
         command = python("-m", "gunicorn", "--config", "deploy/gunicorn.py", "--bind", f"127.0.0.1:{self.port}")
-        more = {"WEB_CONCURRENCY": str(self.api_processes), **self.entry.told, **told}
+        more = {"WEB_CONCURRENCY": str(self.api_processes), **self.redis_as("api"), **self.entry.told, **told}
         serving = running([*command, self.entry.app], self.settings, self.log("api"), **more)
         self._serving.append(self._api.enter_context(serving))
         until(self._answers)
@@ -108,7 +109,7 @@ class Stack(Servers):
         log = self.log("workers")
         before = log.read_text().count("worker_started")
         command = python("-m", self.entry.workers, "--processes", str(processes), "--batch", str(batch))
-        more = {**self.entry.told, **(told or {})}
+        more = {**self.redis_as("worker"), **self.entry.told, **(told or {})}
         with running(command, self.settings.model_copy(update=settings), log, **more) as process:
             until(lambda: log.read_text().count("worker_started") >= before + processes)
             yield process
@@ -118,7 +119,7 @@ class Stack(Servers):
         """What promotes jobs that are due; it has started."""
         log = self.log("scheduler")
         before = log.read_text().count("scheduler_started") if log.exists() else 0
-        with running(python("-m", "workers.scheduler"), self.settings, log) as process:
+        with running(python("-m", "workers.scheduler"), self.settings, log, **self.redis_as("worker")) as process:
             until(lambda: log.read_text().count("scheduler_started") > before)
             yield process
 
