@@ -41,7 +41,7 @@ API = Rules(
     channels=(FINAL,),
     commands="""
         ping time info config|get evalsha script|load subscribe
-        exists expire ttl get set incrby hget hmget hset llen rpush sadd smembers zadd zrevrangebyscore
+        exists expire expireat ttl get set incrby hget hmget hgetall hexists hset hdel llen rpush sadd smembers zadd zrevrangebyscore
     """,
 )
 

@@ -7,6 +7,7 @@ local function end_sessions(args, at)
   local last = at + 2 * tonumber(args[at])
   for place = at + 1, last, 2 do
     local key, version = 'millrace:sessions:' .. args[place], tonumber(args[place + 1])
+    redis.call('HDEL', key, '') -- a removing write first: what follows is then allowed in a full Redis too
     local sessions = redis.call('HGETALL', key)
     for field = 1, #sessions, 2 do
       if cjson.decode(sessions[field + 1]).version < version then redis.call('HDEL', key, sessions[field]) end
