@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 LOCAL_SECRET = "local-mode-only-secret-never-used-elsewhere"  # noqa: S105 - refused outside local mode
 SECRET_MIN_LENGTH = 32  # RFC 7518 §3.2: an HS256 key has at least 256 bits
-SERVERS = ("database_url", "read_database_url", "redis_url")
+SERVERS = ("database_url", "read_database_url", "write_database_url", "redis_url")
 """Settings that are URLs of servers, each with a password in it, or none."""
 
 PLACEHOLDERS = (

@@ -10,7 +10,6 @@ import pytest
 from flask import Flask
 from redis import Redis
 
-from api.services import NAME, Services
 from tests.http.conftest import ORDER, Client
 
 PASSWORD = "Canary-pass-42"
@@ -115,13 +114,12 @@ def test_all_of_a_long_password_counts(nobody: Client) -> None:
 
 
 def test_a_password_never_enters_a_queue_or_a_log(
-    app: Flask, nobody: Client, capfd: pytest.CaptureFixture[str]
+    nobody: Client, redis: Redis, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    own: Services = app.extensions[NAME]
     for body in (somebody(), somebody(name=7), somebody(extra=1)):
         nobody.post(REGISTER, body, headers={"Idempotency-Key": "k"})
     nobody.post("/v1/auth/login", {"email": "nobody@example.com", "password": PASSWORD})
-    held = everything_in(own.redis)
+    held = everything_in(redis)
     assert b"$argon2id$" in held, "what is looked through holds the job"
     assert PASSWORD.encode() not in held
     assert PASSWORD not in capfd.readouterr().out

@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 import jwt
 import pytest
 from flask import Flask
+from redis import Redis
 from werkzeug.test import TestResponse
 
 from api import sessions
@@ -329,14 +330,13 @@ def test_whoever_is_gone_cannot_prolong_a_session(
         )
 
 
-def test_after_a_loss_of_redis_data_everyone_signs_in_again_and_finds_their_jobs(app: Flask) -> None:
+def test_after_a_loss_of_redis_data_everyone_signs_in_again_and_finds_their_jobs(app: Flask, redis: Redis) -> None:
     told = sign_in(app)
-    own: Services = app.extensions[NAME]
     job = as_caller(app, told).post("/v1/orders", ORDER).get_json()
-    kept = {key: own.redis.dump(key) for key in own.redis.keys("*") if b"millrace:sessions" not in key}
-    own.redis.flushall()
+    kept = {key: redis.dump(key) for key in redis.keys("*") if b"millrace:sessions" not in key}
+    redis.flushall()
     for key, value in kept.items():
-        own.redis.restore(key, 0, value)
+        redis.restore(key, 0, value)
     assert_ended(as_caller(app, told).get("/v1/jobs"))
     assert_ended(renew(app, told["refresh_token"]))
     (found,) = as_caller(app, sign_in(app)).get("/v1/jobs").get_json()["data"]
