@@ -8,7 +8,7 @@ STACK = $(PY) -m local.stack
 SOURCES = requirements.txt requirements-local.txt
 
 .DEFAULT_GOAL := help
-.PHONY: run demo up stop status clean test storm soak bench bench-quick bench-full check audit format lint lock venv dev help
+.PHONY: run demo up stop status clean test storm controls soak bench bench-quick bench-full check audit format lint lock venv dev help
 
 run: .venv/.installed ## start everything, show the demo, stay until Ctrl-C
 	@$(STACK) run
@@ -44,6 +44,9 @@ bench-full: .venv/.installed ## the same, and with 1,000,000 jobs pending and 10
 
 storm: .venv/.installed-dev ## break everything and see that the promises hold; ARGS: names of rows, --no-controls; SEED=… runs one again
 	@$(PY) -m tests.storm $(ARGS)
+
+controls: .venv/.installed-dev ## take each defence out of a copy of the code: its test has to fail; ARGS: words of their names
+	@$(PY) -m tests.controls $(ARGS)
 
 soak: .venv/.installed-dev ## half load for MINUTES (30): nothing may grow that has no reason to; ARGS as for storm
 	@MINUTES=$(MINUTES) $(PY) -m tests.storm soak $(ARGS)

@@ -1,0 +1,243 @@
+"""The defences: what to change in the code to be without one, and the tests that then have to fail."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Defence(NamedTuple):
+    """`old` stands in `file` once, and is replaced by `new`. `test`: what pytest is given; one failure is enough."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+ACCESS = "tests/http/test_access.py"
+AUTH = "tests/http/test_auth.py"
+SESSIONS = "tests/http/test_sessions.py"
+REGISTERING = "tests/http/test_registering.py"
+USERS = "tests/http/test_users_writes.py"
+OUTAGES = "tests/http/test_outages.py"
+
+DEFENCES = (
+    Defence(
+        "roles are asked by the view",
+        "api/access.py",
+        "if not unsigned and not access.admits(caller().role):",
+        "if not unsigned and caller() is None:",
+        f"{ACCESS} -k admits_whom",
+    ),
+    Defence(
+        "foreign is absent, for reads",
+        "api/tokens.py",
+        'return self.role == "admin" or owner == self.id',
+        "return True",
+        f"{ACCESS} -k somebody_elses",
+    ),
+    Defence(
+        "foreign is absent, for writes",
+        "api/writes.py",
+        "return owner is not None and who is not None and who.sees(owner)",
+        "return owner is not None",
+        f"{ACCESS} -k somebody_elses",
+    ),
+    Defence(
+        "unknown members are refused",
+        "jobs/kernel/command.py",
+        'model_config = ConfigDict(extra="forbid", frozen=True, strict=True)',
+        'model_config = ConfigDict(extra="ignore", frozen=True, strict=True)',
+        f"{ACCESS} -k not_theirs_to_set",
+    ),
+    Defence(
+        "a role is set by admins only",
+        "jobs/users.py",
+        'return super().admits(role) and (role == "admin" or',
+        "return super().admits(role) and (True or",
+        f"{ACCESS} -k no_role_of_theirs",
+    ),
+    Defence(
+        "the algorithm is pinned",
+        "api/tokens.py",
+        "JWT_DECODE_ALGORITHMS=[ALGORITHM]",
+        'JWT_DECODE_ALGORITHMS=[ALGORITHM, "HS384", "HS512", "none"]',
+        f"{AUTH} -k algorithm_is_pinned",
+    ),
+    Defence(
+        "every claim is needed",
+        "api/tokens.py",
+        'if not said.keys() >= CLAIMS[kind] or claims["type"] != kind',
+        'if claims["type"] != kind',
+        f"{AUTH} -k every_claim",
+    ),
+    Defence(
+        "a token is for us",
+        "api/tokens.py",
+        "JWT_DECODE_AUDIENCE=PARTY,",
+        'JWT_DECODE_AUDIENCE=[PARTY, "another"],',
+        f"{AUTH} -k every_claim",
+    ),
+    Defence(
+        "a token is from us",
+        "api/tokens.py",
+        "JWT_DECODE_ISSUER=PARTY,",
+        'JWT_DECODE_ISSUER=[PARTY, "another"],',
+        f"{AUTH} -k every_claim",
+    ),
+    Defence(
+        "a refresh token is no access token",
+        "api/tokens.py",
+        'or claims["type"] != kind or',
+        "or",
+        f"{SESSIONS} -k good_for_one_thing",
+    ),
+    Defence(
+        "a refresh token is good once",
+        "api/session_rotate.lua",
+        "if record.jti ~= ARGV[3] then",
+        "if false then",
+        f"{SESSIONS} -k 20_at_once",
+    ),
+    Defence(
+        "a second use ends the session",
+        "api/session_rotate.lua",
+        "  redis.call('HDEL', key, ARGV[2])\n  return 'reused'",
+        "  return 'reused'",
+        f"{SESSIONS} -k used_twice",
+    ),
+    Defence(
+        "a cookie needs its CSRF token",
+        "api/tokens.py",
+        'if csrf == "":',
+        "if False:",
+        f"{SESSIONS} -k needs_its_csrf",
+    ),
+    Defence(
+        "a foreign CSRF token is none",
+        "api/tokens.py",
+        "decode_token(token, csrf_value=csrf)",
+        "decode_token(token)",
+        f"{SESSIONS} -k foreign_csrf",
+    ),
+    Defence(
+        "a read sees that its session has ended",
+        "api/limits.py",
+        "if KEYS[2] and redis.call('HEXISTS', KEYS[2], ARGV[3]) == 0 then return {-1, 0} end",
+        "",
+        f"{SESSIONS} -k signing_out",
+    ),
+    Defence(
+        "a write sees that its session has ended",
+        "jobs/kernel/submit.lua",
+        "if ARGV[7] ~= '' and redis.call('HEXISTS', ARGV[7], ARGV[8]) == 0 then return {'ended', accepted, 0, 0} end",
+        "",
+        f"{SESSIONS} -k signing_out",
+    ),
+    Defence(
+        "a session is not opened by what was looked at before",
+        "api/session_open.lua",
+        "if tonumber(redis.call('GET', 'millrace:sessions:floor:' .. ARGV[1]) or 0) > tonumber(ARGV[2]) then return 0 end",
+        "",
+        f"{SESSIONS} -k looked_at_before",
+    ),
+    Defence(
+        "the worker ends sessions",
+        "workers/settle.lua",
+        "for at = end_sessions(ARGV, 3), #ARGV, FIELDS do",
+        "for at = 4 + 2 * tonumber(ARGV[3]), #ARGV, FIELDS do",
+        "tests/kinds/test_user_sessions.py",
+    ),
+    Defence(
+        "whoever tells an outcome applies it first",
+        "jobs/kernel/ledger.py",
+        "        self._effects.apply([job.effects])\n",
+        "",
+        f"{USERS} -k worker_died",
+    ),
+    Defence(
+        "without Redis, PostgreSQL knows whose sessions have ended",
+        "api/sessions.py",
+        'return reader.execute(PRESENT, {"id": user}).scalar_one_or_none() == version',
+        "return True",
+        f"{OUTAGES} -k who_is_gone",
+    ),
+    Defence(
+        "the worker authorizes again",
+        "workers/executor.py",
+        "(gone or not command.admits(role))",
+        "False",
+        f"{USERS} -k lost_the_right",
+    ),
+    Defence(
+        "the address is the peer's",
+        "api/app.py",
+        "    if settings.trusted_proxies:\n        hops = settings.trusted_proxies\n",
+        "    if True:\n        hops = settings.trusted_proxies or 1\n",
+        f"{REGISTERING} -k makes_up",
+    ),
+    Defence(
+        "signing in is closed without a counter",
+        "api/limits.py",
+        "        self._hit(self._items[limit.setting], limit.setting, whose)",
+        "        try:\n            self._hit(self._items[limit.setting], limit.setting, whose)\n        except QueueDown:\n            return",
+        f"{OUTAGES} -k without_counting",
+    ),
+    Defence(
+        "all of a password counts",
+        "api/passwords.py",
+        "PasswordHasher().verify(password_hash or nobodys_hash(), password)",
+        "PasswordHasher().verify(password_hash or nobodys_hash(), password[:72])",
+        f"{REGISTERING} -k long_password",
+    ),
+    Defence(
+        "an unknown email takes as long as a wrong password",
+        "api/passwords.py",
+        "    try:\n        PasswordHasher().verify(",
+        "    if password_hash is None:\n        return False\n    try:\n        PasswordHasher().verify(",
+        f"{AUTH} -k takes_as_long",
+    ),
+    Defence(
+        "a plain password cannot be written down",
+        "jobs/kernel/secret.py",
+        "return command.model_copy(update={name: Hashed(hashing(getattr(command, name))) for name in given})",
+        "return command.model_copy(update={name: Hashed(getattr(command, name)) for name in given})",
+        f"{REGISTERING} -k never_enters",
+    ),
+    Defence(
+        "one function name, and it is ours",
+        "jobs/kernel/envelope.py",
+        "if function != FUNCTION or instance is not None or kwargs or not isinstance(envelope, dict):",
+        "if not isinstance(envelope, dict):",
+        "tests/runtime/test_failures.py",
+    ),
+    Defence(
+        "the API's role cannot write",
+        "models/roles.py",
+        "GRANT SELECT ON ALL TABLES",
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES",
+        "tests/architecture/test_database_roles.py",
+    ),
+    Defence(
+        "the API's user of Redis cannot do all",
+        "jobs/kernel/acl.py",
+        "        ping time info config|get evalsha script|load subscribe\n",
+        "        ping time info config|get evalsha script|load subscribe flushall keys\n",
+        "tests/architecture/test_redis_users.py",
+    ),
+    Defence(
+        "bodies nest so deep at most",
+        "api/body.py",
+        "DEEPEST = 32",
+        "DEEPEST = 10_000_000",
+        "tests/http/test_bodies.py",
+    ),
+    Defence(
+        "what is answered is documented",
+        "api/operations.py",
+        "refused = (403,) if command.admits is not Command.admits else ()",
+        "refused = ()",
+        "tests/http/test_schemathesis.py -k patch",
+    ),
+)
