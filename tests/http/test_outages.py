@@ -90,7 +90,8 @@ def test_reads_go_on_without_redis(
 
 def test_signing_in_without_counting_is_refused(make_app: Callable[..., Flask], redis_away: Callable[[], None]) -> None:
     client = Client(make_app(rate_limit_login_address="10/minute"))
-    assert_unavailable(client.post("/v1/auth/login", GOOD), "queue_unavailable")
+    for password in (PASSWORD, "Wrong-horse1"):
+        assert_unavailable(client.post("/v1/auth/login", GOOD | {"password": password}), "queue_unavailable")
     redis_away()
     back = monotonic() + 5
     while (answer := client.post("/v1/auth/login", GOOD)).status_code == 503 and monotonic() < back:

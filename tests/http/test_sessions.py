@@ -230,8 +230,11 @@ def test_signing_out_ends_the_session_at_once_and_no_other(app: Flask) -> None:
     assert as_caller(app, other).get("/v1/orders").status_code == 200
 
 
-def test_an_ended_session_is_ended_where_nothing_is_counted_too(make_app: Callable[..., Flask]) -> None:
-    app = make_app(rate_limit_user="")
+@pytest.mark.parametrize("limit", ["", "600/minute"])
+def test_an_ended_session_is_ended_whether_its_requests_are_counted_or_not(
+    make_app: Callable[..., Flask], limit: str
+) -> None:
+    app = make_app(rate_limit_user=limit)
     told = sign_in(app)
     client = as_caller(app, told)
     assert client.get("/v1/jobs").status_code == 200

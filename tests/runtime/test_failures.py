@@ -103,6 +103,8 @@ def test_who_lost_the_right_since_is_refused_by_the_worker(
 FOREIGN = {
     "a pickle": pickle.dumps(("os.system", None, ("true",), {})),
     "os.system in JSON": orjson.dumps(["os.system", None, ["touch /tmp/owned"], {}]),
+    "a job of ours under another function's name": orjson.dumps(["os.system", None, [{"kind": "test.probe"}], {}]),
+    "a job of ours with more arguments": orjson.dumps([FUNCTION, None, [{"kind": "test.probe"}], {"shell": True}]),
     "no JSON": b"\x00\xff{",
     "nothing": b"",
     "another form": orjson.dumps({"kind": "test.probe"}),
