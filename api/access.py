@@ -1,7 +1,7 @@
 """Who may ask: every view declares its access, and the present caller is known by the token of the request.
 
 A token speaks for its caller as long as the session lasts that it was given in. That is looked at where a request is
-counted, in the same round trip: by `reads` for all that is answered here, by the submit script for a write.
+counted, in the same round trip: by `answers` for all that is answered here, by the submit script for a write.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from flask.typing import ResponseReturnValue
 from structlog.contextvars import bind_contextvars
 from werkzeug.routing import BaseConverter
 
+from api.accounts import stands
 from api.services import services
 from api.sessions import named
 from api.tokens import Caller
+from jobs.kernel import registry
 from jobs.kernel.errors import Forbidden, NotFound, SessionEnded, Unauthenticated
 from jobs.kernel.policy import Access
 from models.views import ident
@@ -57,7 +59,7 @@ def guard(access: Access) -> Callable[[View], View]:
     return declare
 
 
-def reads(access: Access = Access.USER) -> Callable[[View], View]:
+def answers(access: Access = Access.USER) -> Callable[[View], View]:
     """Declare what is answered here and now, most of all a read, and who may use it.
 
     It counts against the caller's limit; without a token, against that of the address. Such a view raises
@@ -73,10 +75,11 @@ def reads(access: Access = Access.USER) -> Callable[[View], View]:
             if who is None and access is not Access.HOLDER:
                 return guarded(**arguments)
             lasts = own.limits.count_read(named(who.id, who.session) if who else None)
-            if who and not (own.user_sessions.stands(who.id, who.session_version) if lasts is None else lasts):
+            if who and not (stands(who.id, who.session_version) if lasts is None else lasts):
                 raise SessionEnded
             return guarded(**arguments)
 
+        vars(counted)["answers"] = True
         return guarded if access is Access.ANYONE else counted
 
     return declare
@@ -109,13 +112,16 @@ def access_of(view: Callable[..., Any]) -> Access:
 
 
 def matrix(app: Flask) -> Iterator[tuple[str, str, Access]]:
-    """Every (method, rule, access) under `/v1`. Raises TypeError for a view that has declared nothing."""
+    """Every (method, rule, access) under `/v1`. Raises TypeError for a view that has declared nothing, or asks for a token
+    and does not look whether its session lasts."""
     for rule in app.url_map.iter_rules():
         if not rule.rule.startswith("/v1"):
             continue
         view = app.view_functions[rule.endpoint]
         if not hasattr(view, "access"):
             raise TypeError(f"{rule.rule} ({rule.endpoint}): its view has not declared who may use it")
+        if access_of(view) is not Access.ANYONE and not (hasattr(view, "answers") or registry.find(rule.endpoint)):
+            raise TypeError(f"{rule.rule} ({rule.endpoint}): its view neither `answers` nor is a write")
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
             yield method, rule.rule, access_of(view)
 

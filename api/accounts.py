@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 import structlog
-from sqlalchemy import ColumnElement, Row, func, select
+from sqlalchemy import ColumnElement, Row, TextClause, select, text
 
 from api import passwords
 from api.flight import aside
@@ -19,6 +19,9 @@ from jobs.kernel.secret import SEALED
 from jobs.kernel.submit import Submission, new_id
 from jobs.users import RehashPassword
 from models import User
+from models.user import folded
+
+BY_EMAIL = text(f"{folded('users.email')} = {folded(':email')}")
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +41,7 @@ class Account:
 def authenticate(email: str, password: str) -> Account | None:
     """Whose email and password these are; None for unknown, wrong, disabled and deleted, after the same time."""
     with aside():  # neither PostgreSQL nor the few threads that hash keep a write from being accepted
-        found = _find(func.lower(User.email) == func.lower(email))
+        found = _find(BY_EMAIL.bindparams(email=email))
         known = found.password_hash if found else None
         good = beside_greenlets(lambda: passwords.matches(known, password))
         if found is None or not good:
@@ -48,8 +51,16 @@ def authenticate(email: str, password: str) -> Account | None:
     return Account(found.id, found.role, found.session_version)
 
 
+def stands(user: UUID, session_version: int) -> bool:
+    """Whether nothing has ended all sessions of a user since they were of this version, as PostgreSQL knows it: what is
+    asked where Redis does not answer."""
+    with aside():
+        found = _find(User.id == user)
+    return found is not None and found.session_version == session_version
+
+
 def account_of(token: Refresh) -> Account | None:
-    """Whom a refresh token was given to, as they are now; None when something has ended it."""
+    """Whom a refresh token was given to, as they are now; None when something has ended all of their sessions since."""
     with aside():
         found = _find(User.id == token.user)
     if found is None or found.session_version != token.session_version:
@@ -57,10 +68,10 @@ def account_of(token: Refresh) -> Account | None:
     return Account(found.id, found.role, found.session_version)
 
 
-def _find(which: ColumnElement[bool]) -> Found | None:
+def _find(which: ColumnElement[bool] | TextClause) -> Found | None:
     columns = (User.id, User.role, User.session_version, User.password_hash)
     statement = select(*columns).where(which, User.deleted_at.is_(None), User.disabled_at.is_(None))
-    with services().sessions() as reader:
+    with services().readers() as reader:
         return reader.execute(statement).one_or_none()
 
 

@@ -50,16 +50,16 @@ def create_app(settings: Settings | None = None) -> Flask:
 
 def _services(app: Flask, settings: Settings) -> Services:
     redis = broker.connect(settings.redis_url)
-    sessions = reader(settings.read_database_url or settings.database_url)
-    ledger = Ledger(redis, sessions)
+    readers = reader(settings.read_database_url or settings.database_url)
+    ledger = Ledger(redis, readers)
     return Services(
         settings=settings,
         redis=redis,
-        sessions=sessions,
+        readers=readers,
         submitter=Submitter(redis, settings),
         ledger=ledger,
         limits=Limits(app, settings, redis),
         tokens=Tokens(app, settings),
-        user_sessions=UserSessions(redis, sessions),
+        sessions=UserSessions(redis),
         waiting=Waiting(settings.redis_url, ledger),
     )

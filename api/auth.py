@@ -11,21 +11,21 @@ from flask_jwt_extended import set_refresh_cookies, unset_refresh_cookies
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from api import body, passwords, sessions
-from api.access import caller, guard, reads
+from api.access import answers, caller, guard
 from api.accounts import Account, account_of, authenticate
 from api.documented import documented
 from api.schemas import SignedIn
 from api.services import services
-from api.sessions import Rotation
+from api.sessions import Rotation, named
 from api.tokens import LIFETIME, new_jti
 from jobs.kernel.errors import SessionEnded, Unauthenticated
 from jobs.kernel.policy import Access, RateLimit
-from jobs.users import normal_email
+from jobs.users import folded_email, normal_email
 
 COOKIE = "refresh_token_cookie"
 CSRF_HEADER = "X-CSRF-TOKEN"
 FROM_ADDRESS = RateLimit("rate_limit_login_address", by="address")
-TO_ACCOUNT = RateLimit("rate_limit_login_account", by="email")
+TO_ACCOUNT = RateLimit("rate_limit_login_account", by="account")
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +40,11 @@ class Login(BaseModel):
     )
     password: str = Field(min_length=1, max_length=128, repr=False, examples=["Correct-horse1"])
     transport: Literal["cookie", "body"] = Field("cookie", description="how a refresh token is to travel")
+
+    @property
+    def account(self) -> str:
+        """Whose password is tried, however the email is written."""
+        return folded_email(self.email)
 
 
 class Renewal(BaseModel):
@@ -80,7 +85,7 @@ def login() -> Response:
         if account is None:
             break
         jti = new_jti()
-        session = services().user_sessions.open(account.id, account.session_version, jti, request.user_agent.string)
+        session = services().sessions.open(account.id, account.session_version, jti, request.user_agent.string)
         if session is not None:
             return signed_in(account, str(session), jti, by_cookie=asked.transport == "cookie")
     raise Unauthenticated("Email or password is wrong.", code="invalid_credentials")
@@ -104,18 +109,20 @@ def refresh() -> Response:
     """Exchange a refresh token, which is good once."""
     own, asked = services(), body.load(Renewal, optional=True)
     said = own.tokens.read_refresh(*_given(asked))
-    own.limits.count_user(said.user)
+    own.limits.count_write(said.user, named(said.user, said.session))
     account = account_of(said)
+    if account is None:
+        raise SessionEnded
     jti = new_jti()
-    match own.user_sessions.rotate(said.user, said.session, said.jti, jti) if account else Rotation.ENDED:
-        case Rotation.ROTATED if account:
-            return signed_in(account, said.session, jti, by_cookie=asked.refresh_token is None)
-        case Rotation.REUSED:
-            log.warning("refresh_token_reused", user_id=str(said.user), session=said.session)
+    became = own.sessions.rotate(said.user, said.session, said.jti, jti)
+    if became is Rotation.ROTATED:
+        return signed_in(account, said.session, jti, by_cookie=asked.refresh_token is None)
+    if became is Rotation.REUSED:
+        log.warning("refresh_token_reused", user_id=str(said.user), session=said.session)
     raise SessionEnded
 
 
-@reads()
+@answers()
 @documented(
     "Sign out",
     description="Ends this session, its access token and its refresh token.",
@@ -127,7 +134,7 @@ def refresh() -> Response:
 def logout() -> Response:
     """End the session that the caller's token was given in."""
     who = caller()
-    services().user_sessions.end(who.id, who.session)
+    services().sessions.end(who.id, who.session)
     response = Response(status=204)
     unset_refresh_cookies(response)
     return response

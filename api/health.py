@@ -59,7 +59,7 @@ def alive() -> tuple[dict[str, Any], dict[str, str]]:
 def ready() -> tuple[dict[str, Any], int, dict[str, str]]:
     """What writes and reads depend on."""
     bundle = services()
-    checks = [*_database(bundle.sessions), *_queue(bundle.redis, bundle.settings.max_memory_percent)]
+    checks = [*_database(bundle.readers), *_queue(bundle.redis, bundle.settings.max_memory_percent)]
     good = {name: ok for name, ok, _ in checks}
     useless = not good["database"] and not good["redis"]
     status = "unavailable" if useless else "ok" if all(good.values()) else "degraded"

@@ -12,7 +12,7 @@ from flask import Flask, Response
 from pydantic import Field
 
 from api import schemas, terms
-from api.access import caller, id_of, known_caller, reads
+from api.access import answers, caller, id_of, known_caller
 from api.documented import documented
 from api.reads.conditional import tagged
 from api.reads.pages import ListQuery, at, moment_and_id, page, position
@@ -45,7 +45,7 @@ def register(app: Flask) -> None:
     app.add_url_rule("/v1/jobs/<id>", "jobs.get", get_job)
 
 
-@reads(Access.HOLDER)
+@answers(Access.HOLDER)
 @documented(
     "Read a job",
     description="One that was submitted without a token is read without one, by whoever holds its id.",
@@ -75,7 +75,7 @@ def get_job(id: str) -> Response:
     return response
 
 
-@reads()
+@answers()
 @documented(
     "List jobs",
     description="Your own, newest first; an admin sees everyone's. Results are left out.",

@@ -143,14 +143,13 @@ class Limits:
         return lasts
 
     def count_write(self, user: object, session: Session) -> None:
-        """Count a write here that the submit script does not count. Raises RateLimited, SessionEnded, QueueDown."""
-        if self._user is None and not self._counters.lasts(session):
-            raise SessionEnded
+        """Count what neither a read's decorator nor the submit script counts; nothing of a session that has ended.
+        Raises SessionEnded, RateLimited, QueueDown."""
+        if self._user is None:
+            if not self._counters.lasts(session):
+                raise SessionEnded
+            return
         g.asked_session = session
-        self._hit(self._user, "user", user)
-
-    def count_user(self, user: object) -> None:
-        """Count what somebody does who is known, and has shown no access token. Raises RateLimited, QueueDown."""
         self._hit(self._user, "user", user)
 
     def count(self, limit: RateLimit, sent: object = None) -> None:
@@ -158,7 +157,7 @@ class Limits:
 
         Raises RateLimited; and QueueDown, because what is limited so may not be had without its limit.
         """
-        whose = address() if limit.by == "address" else str(getattr(sent, limit.by)).lower()
+        whose = address() if limit.by == "address" else str(getattr(sent, limit.by))
         self._hit(self._items[limit.setting], limit.setting, whose)
 
     def state(self) -> LimitState | None:

@@ -24,17 +24,17 @@ NAME = "millrace"
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Everything a view may need from outside the request. `sessions`: of PostgreSQL, read-only. `user_sessions`: of those
-    who are signed in."""
+    """Everything a view may need from outside the request. `readers`: sessions of PostgreSQL, read-only. `sessions`: of
+    those who are signed in."""
 
     settings: Settings
     redis: Redis
-    sessions: Sessions
+    readers: Sessions
     submitter: Submitter
     ledger: Ledger
     limits: Limits
     tokens: Tokens
-    user_sessions: UserSessions
+    sessions: UserSessions
     waiting: Waiting
 
 

@@ -16,14 +16,10 @@ from uuid import UUID, uuid4
 
 import orjson
 from redis import Redis
-from sqlalchemy import bindparam, select
 
-from api.flight import aside
 from jobs.kernel.keys import sessions as key_of
 from jobs.kernel.scripts import script
 from jobs.kernel.submit import Session
-from models import User
-from models.session import Sessions
 from models.views import ident, instant
 
 LIFETIME = 7 * 86_400
@@ -36,9 +32,6 @@ AGENT = 200
 """Characters that are kept of what a client calls itself."""
 
 HERE = Path(__file__).parent
-PRESENT = select(User.session_version).where(
-    User.id == bindparam("id"), User.deleted_at.is_(None), User.disabled_at.is_(None)
-)
 
 
 class Rotation(StrEnum):
@@ -50,7 +43,7 @@ class Rotation(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class SignedIn:
+class SessionRecord:
     """One session, as its user sees it. Times are UTC."""
 
     id: UUID
@@ -74,9 +67,8 @@ class SignedIn:
 class UserSessions:
     """Opens, rotates and ends sessions. Its methods raise one of `broker.LOST` when Redis does not answer."""
 
-    def __init__(self, redis: Redis, readers: Sessions) -> None:
+    def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._readers = readers
         self._open = script(redis, HERE / "session_open.lua")
         self._rotate = script(redis, HERE / "session_rotate.lua")
 
@@ -106,23 +98,19 @@ class UserSessions:
         """End one of a user's sessions; whether there was such a one."""
         return bool(self._redis.hdel(key_of(user), str(session)))
 
-    def of(self, user: UUID) -> list[SignedIn]:
+    def of(self, user: UUID) -> list[SessionRecord]:
         """A user's sessions, the newest first."""
         found = cast(dict[bytes, bytes], self._redis.hgetall(key_of(user)))
         now = time()
         records = [(UUID(name.decode()), orjson.loads(record)) for name, record in found.items()]
         listed = [
-            SignedIn(session, _at(record["created"]), _at(record["used"]), _at(record["until"]), record.get("agent"))
+            SessionRecord(
+                session, _at(record["created"]), _at(record["used"]), _at(record["until"]), record.get("agent")
+            )
             for session, record in records
             if record["until"] > now
         ]
         return sorted(listed, key=lambda each: (each.created_at, each.id), reverse=True)
-
-    def stands(self, user: UUID, version: int) -> bool:
-        """Whether nothing has ended all of a user's sessions since they were of this version, as PostgreSQL knows it: what
-        is asked where Redis does not answer."""
-        with aside(), self._readers() as reader:
-            return reader.execute(PRESENT, {"id": user}).scalar_one_or_none() == version
 
 
 def named(user: UUID, session: str) -> Session:

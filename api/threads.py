@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from gevent import monkey
 from gevent.threadpool import ThreadPool
 
-THREADS = 2
+THREADS = {"sign-in": 2, "writes": 1}
 """Of such work at once in one process: a password's hash takes 64 MiB, and four threads of its own."""
 
 T = TypeVar("T")
 
 
-def beside_greenlets(work: Callable[[], T]) -> T:
+def beside_greenlets(work: Callable[[], T], whose: Literal["sign-in", "writes"] = "sign-in") -> T:
     """What `work` returns or raises. Where requests share one thread it is done in another, and they go on; `work`
-    must touch nothing of theirs."""
+    must touch nothing of theirs. `whose`: neither keeps the other's threads."""
     if not monkey.is_module_patched("threading"):
         return work()
-    done: T = _pool().apply(work)
+    done: T = _pool(whose).apply(work)
     return done
 
 
 @cache
-def _pool() -> ThreadPool:
+def _pool(whose: str) -> ThreadPool:
     """Made when first used, so after any fork; not gevent's own, in which names of hosts are looked up."""
-    return ThreadPool(THREADS)
+    return ThreadPool(THREADS[whose])

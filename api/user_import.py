@@ -23,6 +23,7 @@ from jobs.kernel.record import JobRecord
 from jobs.kernel.secret import sealed
 from jobs.kernel.submit import Submission, new_id
 from models.session import Sessions
+from models.user import folded
 
 CHUNK = 100
 """Rows in memory at a time, and jobs in one call of Redis."""
@@ -34,9 +35,9 @@ PAUSE = 0.05
 """Seconds between two looks for outcomes."""
 
 THERE = text(
-    """
+    f"""
     SELECT asked.email FROM unnest(CAST(:emails AS text[])) AS asked(email)
-    JOIN users ON lower(users.email) = lower(asked.email) AND users.deleted_at IS NULL
+    JOIN users ON {folded("users.email")} = {folded("asked.email")} AND users.deleted_at IS NULL
     """
 )
 
@@ -80,15 +81,15 @@ def imported(own: Services, rows: Iterable[Row | Wrong], patience: float) -> Ite
 
 def _chunk(own: Services, chunk: Sequence[Row | Wrong], patience: float) -> list[Told]:
     found = [row for row in chunk if isinstance(row, Row)]
-    there = _there(own.sessions, [row.command.email for row in found])
+    there = _there(own.readers, [row.command.email for row in found])
     told = [Told(row.line, Fate.INVALID, row.reason) for row in chunk if isinstance(row, Wrong)]
     told += [_skipped(row.line) for row in found if row.command.email in there]
     return told + _send(own, [row for row in found if row.command.email not in there], patience)
 
 
-def _there(sessions: Sessions, emails: Collection[str]) -> set[str]:
+def _there(readers: Sessions, emails: Collection[str]) -> set[str]:
     """Those emails that somebody has: only to spare the hashing, since the worker decides."""
-    with sessions() as session:
+    with readers() as session:
         return set(session.scalars(THERE, {"emails": list(emails)}))
 
 

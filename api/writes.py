@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from hashlib import sha256
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from werkzeug.exceptions import HTTPException
 
 from api import body, passwords, terms
 from api.access import View, guard, id_of, known_caller
+from api.accounts import stands
 from api.flight import aside
 from api.headers import request_id
 from api.jobs import REPLAYED, accepted
@@ -23,10 +24,11 @@ from api.threads import beside_greenlets
 from api.tokens import Caller
 from jobs.kernel import registry
 from jobs.kernel.command import Command, Route
-from jobs.kernel.errors import Forbidden, Invalid, NotFound, QueueDown, Rejected
+from jobs.kernel.errors import Forbidden, Invalid, NotFound, QueueDown, Rejected, SessionEnded
 from jobs.kernel.outcome import State
+from jobs.kernel.policy import Access
 from jobs.kernel.record import JobRecord
-from jobs.kernel.secret import holds_password, sealed
+from jobs.kernel.secret import given_passwords, sealed
 from jobs.kernel.submit import Accepted, Submission, fingerprint, keyed_id, new_id, salt_of, secret_id
 from models.session import DATABASE_ERRORS
 from models.views import ident
@@ -41,35 +43,33 @@ def register(app: Flask) -> None:
 
 
 def _view(command: type[Command], route: Route) -> View:
-    owners = _lookup(command)
-    costly = holds_password(command)  # to hash one costs more than all the rest, so this is counted before it is done
+    owner_of = _lookup(command)
+    signed = command.policy.access is not Access.ANYONE
 
     @guard(command.policy.access)
     def write(id: str | None = None) -> Response:
-        who = known_caller()
+        who = known_caller() if signed else None
+        counted = False
         try:
             target = id_of(id) if id is not None else None
             asked, value = _validated(command)
             if not value.admits(who.role if who else None):
                 raise Forbidden
+            if counted := bool(given_passwords(value)):  # to hash one costs more than all the rest, so this comes first
+                _count(who)
+            for limit in command.policy.limits:
+                services().limits.count(limit, value)
+            there = owner_of is None or _has(target, owner_of, who)
+            if not there and asked.key is None:
+                raise NotFound
+            submission = _submission(who, value, route, target, asked)
+            earlier = _earlier(submission, there, looked_for=owner_of is not None)
         except (Rejected, HTTPException):
-            _count_refused(who)
-            raise
-        if costly:
-            _count(who)
-        for limit in command.policy.limits:
-            services().limits.count(limit, value)
-        submission = _submission(who, value, route, target, asked)
-        try:
-            earlier = _earlier(submission, who, owners)
-        except Rejected:
-            if not costly:
-                _count_refused(who)
+            _count_refused(who, counted)
             raise
         if earlier is None:
-            return _submit(submission, asked, counted=costly)
-        if not costly:
-            _count_refused(who)
+            return _submit(submission, asked, who, counted)
+        _count_refused(who, counted)
         return _replay(earlier, asked)
 
     return write
@@ -81,10 +81,16 @@ def _count(who: Caller | None) -> None:
         services().limits.count_write(who.id, named(who.id, who.session))
 
 
-def _count_refused(who: Caller | None) -> None:
-    """What never comes to be submitted counts all the same; without Redis it does not."""
-    with suppress(QueueDown):
+def _count_refused(who: Caller | None, counted: bool) -> None:
+    """What never comes to be submitted counts all the same; without Redis it does not, and PostgreSQL is asked whether its
+    sender may hear of it."""
+    if who is None or counted:
+        return
+    try:
         _count(who)
+    except QueueDown:
+        if not stands(who.id, who.session_version):
+            raise SessionEnded from None
 
 
 def _validated(command: type[Command]) -> tuple[Terms, Command]:
@@ -115,6 +121,7 @@ def _submission(who: Caller | None, value: Command, route: Route, target: UUID |
         fingerprint=mark,
         request_id=request_id(),
         notify=services().waiting.channel if asked.wait else None,
+        session_version=who.session_version if who and value.policy.in_session else None,
     )
 
 
@@ -128,25 +135,24 @@ def _sender(who: Caller | None, value: Command) -> UUID | None:
 
 def _sealed(value: Command, salt: bytes | None = None) -> Command:
     """The command with passwords hashed. The same key salts alike, so that what is asked again is the same command."""
-    if not holds_password(type(value)):
+    if not given_passwords(value):
         return value
     with aside():
-        return sealed(value, lambda password: beside_greenlets(lambda: passwords.hashed(password, salt)))
+        return sealed(value, lambda password: beside_greenlets(lambda: passwords.hashed(password, salt), "writes"))
 
 
-def _earlier(submission: Submission, who: Caller | None, owner_of: Select[UUID] | None) -> JobRecord | None:
+def _earlier(submission: Submission, there: bool, *, looked_for: bool) -> JobRecord | None:
     """The job that an earlier request with this key has left a receipt of. Raises NotFound for a target that is not
-    there for the caller, and DatabaseDown where that cannot be told.
+    there for the caller, and DatabaseDown where a target was to be looked for.
 
     A target is looked for first: where it is gone by the very job that is asked for again, its receipt is there."""
-    there = owner_of is None or _has(submission.target, owner_of, who)
     earlier = None
     if submission.fingerprint is not None:
         try:
             with aside():  # a PostgreSQL that hangs does not keep creates from being accepted
                 earlier = services().ledger.receipt(submission.id)
         except DATABASE_ERRORS:
-            if owner_of is not None:
+            if looked_for:
                 raise
             # a create goes on without the look: the worker finds the receipt, and nothing takes effect twice
     if earlier is not None and earlier.fingerprint != submission.fingerprint:
@@ -164,17 +170,16 @@ def _lookup(command: type[Command]) -> Select[UUID] | None:
 
 
 def _has(target: UUID | None, owner_of: Select[UUID], who: Caller | None) -> bool:
-    with aside(), services().sessions() as session:
+    with aside(), services().readers() as session:
         owner = session.execute(owner_of, {"id": target}).scalar_one_or_none()
     return owner is not None and who is not None and who.sees(owner)
 
 
-def _submit(submission: Submission, asked: Terms, *, counted: bool) -> Response:
+def _submit(submission: Submission, asked: Terms, who: Caller | None, counted: bool) -> Response:
     """Queue it, wait if that was asked for, and answer."""
     own = services()
     bind_contextvars(job_id=ident(submission.id))
-    limit = own.limits.of_write(submission.owner) if submission.owner and not counted else None
-    who = known_caller()
+    limit = own.limits.of_write(who.id) if who and not counted else None
     session = named(who.id, who.session) if who else None
     with own.waiting.expecting(submission.id) if asked.wait else nullcontext() as event:
         taken = own.submitter.submit(submission, limit, session)

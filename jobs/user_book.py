@@ -109,6 +109,8 @@ class UserBook:
         sender = self.users.get(job.owner)
         if sender is None or sender.deleted_at or sender.disabled_at or not job.command.admits(sender.role):
             raise Forbidden
+        if job.session_version not in (None, sender.session_version):
+            raise Forbidden
 
     def _target(self, job: Job[Any]) -> Entry:
         """Raises Forbidden for somebody else: only somebody who was an admin then can have named them."""

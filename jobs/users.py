@@ -25,8 +25,8 @@ email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
 LONGEST_EMAIL = 254  # RFC 5321 §4.5.3.1.3, without the angle brackets of a path
 
 RETRY = Retry(attempts=5, base=0.5, cap=60)
-USERS = Policy(queue="users", retry=RETRY)
-BY_ADMINS = Policy(queue="users", access=Access.ADMIN, retry=RETRY)
+USERS = Policy(queue="users", retry=RETRY, in_session=True)
+BY_ADMINS = Policy(queue="users", access=Access.ADMIN, retry=RETRY, in_session=True)
 BY_ANYONE = Policy(
     queue="users", access=Access.ANYONE, limits=(RateLimit("rate_limit_register", by="address"),), retry=RETRY
 )
@@ -47,6 +47,11 @@ def normal_email(value: str) -> str:
         return _address(value.strip())
     except ValueError:
         return value
+
+
+def folded_email(value: str) -> str:
+    """An address as it is compared, in its normal form, each letter in its simple lower case (`models.user.folded`)."""
+    return "".join(letter.lower()[0] for letter in normal_email(value))
 
 
 Email = Annotated[
@@ -115,7 +120,7 @@ class RegisterUser(
     """
 
     def sender(self) -> str | None:
-        return self.email.lower()
+        return folded_email(self.email)
 
     def decide(self, book: UserBook, job: Job[Any]) -> Outcome:
         """The job is read without a token, so it tells no more than that there is an account now."""

@@ -75,7 +75,7 @@ def sync(owner_url: str, reader_url: str, writer_url: str) -> str:
     with closing(psycopg2.connect(dsn, connect_timeout=5)) as connection, connection, connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
         for role in wanted:
-            _make(cursor, role)
+            _make(connection, cursor, role)
             _grant(cursor, role)
     return "\n".join(f"Role {role.name} can {role.can}." for role in wanted)
 
@@ -88,14 +88,16 @@ def _role(owner: str | None, url: str, grants: tuple[str, ...], can: str) -> lis
     return [Role(str(given.username), str(given.password or ""), grants, can)]
 
 
-def _make(cursor: psycopg2.extensions.cursor, role: Role) -> None:
-    """A new role can do nothing but log in. Of one that is there, only what a mere owner of it may change is set."""
+def _make(connection: psycopg2.extensions.connection, cursor: psycopg2.extensions.cursor, role: Role) -> None:
+    """A new role can do nothing but log in. Of one that is there, only what a mere owner of it may change is set. Its
+    password goes as what PostgreSQL keeps of it: a server may log such statements."""
     cursor.execute("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = %s)", [role.name])
     (exists,) = cursor.fetchone() or (False,)
     verb = sql.SQL("ALTER ROLE {} LOGIN" if exists else "CREATE ROLE {} LOGIN")
     statement = verb.format(sql.Identifier(role.name))
     if role.password:
-        statement += sql.SQL(" PASSWORD {}").format(sql.Literal(role.password))
+        kept = psycopg2.extensions.encrypt_password(role.password, role.name, connection, "scram-sha-256")
+        statement += sql.SQL(" PASSWORD {}").format(sql.Literal(kept))
     cursor.execute(statement)
 
 

@@ -8,6 +8,11 @@ from sqlalchemy.orm import Mapped, mapped_column, synonym
 from models.base import Base, Instant, NewKey
 
 
+def folded(email: str) -> str:
+    """SQL for an email as it is compared, whatever the database's locale is: each letter in its simple lower case."""
+    return f"lower({email} COLLATE pg_c_utf8)"
+
+
 class User(Base):
     """A person; never removed from the table, so that what they own keeps its owner (`deleted_at` marks the end).
 
@@ -33,7 +38,7 @@ class User(Base):
 
     __table_args__ = (
         CheckConstraint("role IN ('user', 'admin')", name="role"),
-        Index("uq_users_email", text("lower(email)"), unique=True, postgresql_where=text("deleted_at IS NULL")),
+        Index("uq_users_email", text(folded("email")), unique=True, postgresql_where=text("deleted_at IS NULL")),
         # an admin's list of all users, newest first, by keyset
         Index("ix_users_created", "created_at", "id", postgresql_where=text("deleted_at IS NULL")),
     )

@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from models.sets import add, array, fetch
+from models.user import folded
 from models.views import ident, instant
 
 CLAIMS = 0x5573_6572  # "User": a number that no other advisory lock of ours has
@@ -116,16 +117,15 @@ TYPED = (
     "created_at timestamptz, updated_at timestamptz, disabled_at timestamptz, deleted_at timestamptz"
 )
 
-# Two statements in one message; the second has a snapshot of its own, from after the lock was granted. What PostgreSQL
-# makes of an email is what its unique index compares, in whatever locale.
-CLAIM = """
+# Two statements in one message; the second has a snapshot of its own, from after the lock was granted.
+CLAIM = f"""
     SELECT pg_advisory_xact_lock(%(lock)s);
-    SELECT asked.email, lower(asked.email), CAST(users.id AS text)
+    SELECT asked.email, {folded("asked.email")}, CAST(users.id AS text)
     FROM unnest(CAST(%(emails)s AS text[])) AS asked(email)
-    LEFT JOIN users ON lower(users.email) = lower(asked.email) AND users.deleted_at IS NULL
+    LEFT JOIN users ON {folded("users.email")} = {folded("asked.email")} AND users.deleted_at IS NULL
     """
 FIND_AND_LOCK = f"""
-    SELECT {NAMES}, lower(email) FROM users WHERE id = ANY(CAST(%(ids)s AS uuid[])) ORDER BY id FOR UPDATE
+    SELECT {NAMES}, {folded("email")} FROM users WHERE id = ANY(CAST(%(ids)s AS uuid[])) ORDER BY id FOR UPDATE
     """
 
 # An UPDATE looks for duplicates row by row: two users who exchange their emails would be in each other's way, and who

@@ -36,7 +36,7 @@ from workers.work import Work
 log = structlog.get_logger(__name__)
 
 SENDERS = """
-    SELECT id, role FROM users
+    SELECT id, role, session_version FROM users
     WHERE id = ANY(CAST(%(ids)s AS uuid[])) AND disabled_at IS NULL AND deleted_at IS NULL
     """
 
@@ -116,14 +116,15 @@ class Executor:
     def _guard(self, session: Session, works: list[Work]) -> dict[UUID, str]:
         """Authorize again, as things are now: who sent a job may have lost the right to it since."""
         senders = {work.delivery.owner for work in works if work.delivery.owner}
-        roles = dict(fetch(session, SENDERS, ids=[ident(sender) for sender in senders])) if senders else {}
+        found = fetch(session, SENDERS, ids=[ident(sender) for sender in senders]) if senders else []
+        present = {sender: (role, version) for sender, role, version in found}
         for work in works:
             owner, command = work.delivery.owner, work.command
-            role = roles.get(owner) if owner else None
+            role, version = present.get(owner, (None, None)) if owner else (None, None)
             gone = owner is not None and role is None
-            if work.outcome is None and command and (gone or not command.admits(role)):
+            if work.outcome is None and command and (gone or not command.admits(role) or work.outlived(version)):
                 work.outcome = rejected(Forbidden())
-        return roles
+        return {sender: role for sender, (role, _) in present.items()}
 
     def _handle(self, ctx: Context, works: list[Work]) -> None:
         """Give every job that has no outcome yet one, kind by kind; always in the same order of kinds."""

@@ -49,6 +49,10 @@ class Work:
         if isinstance(self.outcome, Done) and self.outcome.error is not None:
             self.outcome.error["request_id"] = self.request_id
 
+    def outlived(self, session_version: int | None) -> bool:
+        """Whether all sessions of its sender, whose row has this version now, were ended since it was sent in one."""
+        return self.job is not None and self.job.session_version not in (None, session_version)
+
     @property
     def command(self) -> Command | None:
         return self.job.command if self.job else None
@@ -70,7 +74,7 @@ def opened(delivery: Delivery) -> Work:
 
 def _job(delivery: Delivery, envelope: dict[str, Any]) -> Job[Any]:
     command = open_command(envelope)
-    target, if_match = envelope.get("target"), envelope.get("if_match")
+    target, if_match, version = (envelope.get(name) for name in ("target", "if_match", "session_version"))
     try:
         return Job(
             id=delivery.job_id,
@@ -79,6 +83,7 @@ def _job(delivery: Delivery, envelope: dict[str, Any]) -> Job[Any]:
             moment=delivery.moment,
             target=UUID(target) if target else None,
             if_match=tuple(if_match) if if_match is not None else None,
+            session_version=int(version) if version is not None else None,
             run=delivery.run,
             attempt=delivery.attempt,
             waits=delivery.waits,

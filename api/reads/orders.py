@@ -12,7 +12,7 @@ from pydantic import Field
 from sqlalchemy import Select, exists, select
 
 from api import terms
-from api.access import caller, id_of, reads
+from api.access import answers, caller, id_of
 from api.documented import documented
 from api.reads.conditional import tagged
 from api.reads.pages import ListQuery, QueryTime, at, in_order, moment_and_id, page, position
@@ -41,7 +41,7 @@ def register(app: Flask) -> None:
     app.add_url_rule("/v1/orders/<id>", "orders.get", one, methods=["GET"])
 
 
-@reads()
+@answers()
 @documented(
     "List orders",
     description="Your own, newest first; an admin sees everyone's. The two times bound a half-open interval: "
@@ -54,17 +54,17 @@ def many() -> Response:
     query, secret = terms.query(OrderQuery), services().settings.secret_key
     after = position(query, secret)
     statement = _list(caller(), query, moment_and_id(after) if after else None)
-    with services().sessions() as session:
+    with services().readers() as session:
         rows = session.scalars(statement).all()
     shown = page(rows, query, secret, show=views.order, place=lambda row: at(row.created_at, row.id))
     return Response(orjson.dumps(shown), content_type="application/json")
 
 
-@reads()
+@answers()
 @documented("Read an order", response=OrderShape, conditional=True)
 def one(id: str) -> Response:
     """One order of the caller's, or any for an admin."""
-    with services().sessions() as session:
+    with services().readers() as session:
         row = session.scalars(select(Order).where(Order.id == id_of(id))).one_or_none()
     if row is None or not caller().sees(row.owner_id):
         raise NotFound

@@ -7,7 +7,7 @@ from flask import Flask, Response
 from sqlalchemy import select
 
 from api import terms
-from api.access import reads
+from api.access import answers
 from api.documented import documented
 from api.reads.pages import ListQuery, page, position
 from api.schemas import ServicePage
@@ -23,7 +23,7 @@ def register(app: Flask) -> None:
     app.add_url_rule("/v1/services", "services.list", many, methods=["GET"])
 
 
-@reads()
+@answers()
 @documented("List services", description="By code.", response=ServicePage, query=ServiceQuery)
 def many() -> Response:
     """One page of the catalogue."""
@@ -31,7 +31,7 @@ def many() -> Response:
     statement = select(Service).order_by(Service.code).limit(query.limit + 1)
     if after := position(query, secret):
         statement = statement.where(Service.code > after[0])
-    with services().sessions() as session:
+    with services().readers() as session:
         rows = session.scalars(statement).all()
     shown = page(rows, query, secret, show=views.service, place=lambda row: [row.code])
     return Response(orjson.dumps(shown), content_type="application/json")

@@ -6,7 +6,7 @@ import orjson
 from flask import Flask, Response
 
 from api import terms
-from api.access import caller, id_of, reads
+from api.access import answers, caller, id_of
 from api.documented import documented
 from api.reads.pages import ListQuery, at, moment_and_id, page, position
 from api.schemas import SessionPage
@@ -23,14 +23,14 @@ def register(app: Flask) -> None:
     app.add_url_rule("/v1/auth/sessions/<id>", "sessions.end", end, methods=["DELETE"])
 
 
-@reads()
+@answers()
 @documented("List sessions", description="Your own, the newest first.", response=SessionPage, query=SessionQuery)
 def many() -> Response:
     """One page of the caller's sessions."""
     asked, secret, who = terms.query(SessionQuery), services().settings.secret_key, caller()
     start = position(asked, secret)
     before = moment_and_id(start) if start else None
-    found = services().user_sessions.of(who.id)
+    found = services().sessions.of(who.id)
     older = [each for each in found if before is None or (each.created_at, each.id) < before]
     shown = page(
         older,
@@ -42,10 +42,10 @@ def many() -> Response:
     return Response(orjson.dumps(shown), content_type="application/json")
 
 
-@reads()
+@answers()
 @documented("End a session", description="One of your own, at once.", response=None, status=204, problems=(503,))
 def end(id: str) -> Response:
     """End one of the caller's sessions."""
-    if not services().user_sessions.end(caller().id, id_of(id)):
+    if not services().sessions.end(caller().id, id_of(id)):
         raise NotFound
     return Response(status=204)

@@ -11,7 +11,7 @@ from pydantic import Field, StringConstraints
 from sqlalchemy import ColumnElement, func, or_, select
 
 from api import terms
-from api.access import caller, id_of, reads
+from api.access import answers, caller, id_of
 from api.documented import documented
 from api.reads.conditional import tagged
 from api.reads.pages import NumberedQuery, at, in_order, moment_and_id, numbered, page, position
@@ -41,7 +41,7 @@ def register(app: Flask) -> None:
     app.add_url_rule("/v1/users/<id>", "users.get", one, methods=["GET"])
 
 
-@reads(Access.ADMIN)
+@answers(Access.ADMIN)
 @documented(
     "List users",
     description="By `cursor`, which is stable while others come in; or by `page`, and then `meta` counts them all.",
@@ -59,7 +59,7 @@ def many() -> Response:
         moment_and_id(after) if after else None,
         newest_first=query.sort.startswith("-"),
     )
-    with services().sessions() as session:
+    with services().readers() as session:
         rows = session.scalars(statement.limit(query.limit + 1).offset(query.offset)).all()
         total = session.scalar(select(func.count()).select_from(User).where(*wanted)) if query.page else None
     shown = page(rows, query, secret, show=views.user, place=lambda row: at(row.created_at, row.id))
@@ -68,14 +68,14 @@ def many() -> Response:
     return Response(orjson.dumps(shown), content_type="application/json")
 
 
-@reads()
+@answers()
 @documented("Read whoever asks", response=UserShape, conditional=True)
 def me() -> Response:
     """The caller."""
     return _shown(caller().id)
 
 
-@reads()
+@answers()
 @documented("Read a user", description="Yourself; an admin reads everybody.", response=UserShape, conditional=True)
 def one(id: str) -> Response:
     """The caller, or anybody for an admin."""
@@ -86,7 +86,7 @@ def one(id: str) -> Response:
 
 
 def _shown(user: UUID) -> Response:
-    with services().sessions() as session:
+    with services().readers() as session:
         row = session.scalars(select(User).where(User.id == user, User.deleted_at.is_(None))).one_or_none()
     if row is None:
         raise NotFound

@@ -32,7 +32,8 @@ class Job(NamedTuple, Generic[C]):
 
     `moment`: the effective moment (CONTRACT.md §4), UTC. `run`: 1, and one more per explicit retry.
     `attempt`: this execution, from 1. `waits`: how often a rule has made it wait.
-    `if_match`: entity tags without quotes, `("*",)` for any; None when the client did not ask.
+    `if_match`: entity tags without quotes, `("*",)` for any; None when the client did not ask. `session_version`: the
+    sender's when it was sent, of kinds that ask for it.
     """
 
     id: UUID
@@ -41,6 +42,7 @@ class Job(NamedTuple, Generic[C]):
     moment: datetime
     target: UUID | None = None
     if_match: tuple[str, ...] | None = None
+    session_version: int | None = None
     run: int = 1
     attempt: int = 1
     waits: int = 0
@@ -56,6 +58,7 @@ def pack(
     target: UUID | None = None,
     if_match: tuple[str, ...] | None = None,
     request_id: str | None = None,
+    session_version: int | None = None,
 ) -> dict[str, Any]:
     """The envelope of a command: JSON values only, and nothing that is empty."""
     members = {
@@ -64,6 +67,7 @@ def pack(
         "target": str(target) if target else None,
         "if_match": list(if_match) if if_match is not None else None,
         "request_id": request_id,
+        "session_version": session_version,
     }
     return {name: value for name, value in members.items() if value is not None}
 

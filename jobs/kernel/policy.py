@@ -48,7 +48,7 @@ class Access(StrEnum):
 @dataclass(frozen=True, slots=True)
 class RateLimit:
     """A limit beside the caller's own. `setting`: the one that holds it, in Flask-Limiter's notation. `by`: what is counted
-    apart: the client's `address`, or a field of what is sent."""
+    apart: the client's `address`, or an attribute of what is sent."""
 
     setting: str
     by: str
@@ -80,11 +80,13 @@ class Retry:
 @dataclass(frozen=True, slots=True)
 class Policy:
     """What a family of kinds has in common. `timeout`: seconds one execution may take. `limits`: counted before a
-    command is submitted, each; the caller's own comes on top."""
+    command is submitted, each; the caller's own comes on top. `in_session`: it is refused once something has ended all
+    sessions of its sender since: whoever had got hold of one cannot have it carried out later."""
 
     queue: str
     access: Access = Access.USER
     limits: tuple[RateLimit, ...] = ()
+    in_session: bool = False
     retry: Retry = field(default_factory=Retry)
     timeout: float = 30.0
 

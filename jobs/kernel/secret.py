@@ -67,16 +67,14 @@ Password = Annotated[
 """A password as clients choose one (CONTRACT.md §3), for the fields of commands."""
 
 
-def holds_password(model: type[BaseModel]) -> bool:
-    """Whether what is sent as `model` may have a password in it."""
-    return bool(_fields(model))
+def given_passwords(command: BaseModel) -> list[str]:
+    """The fields of the command in which a password was given."""
+    return [name for name in _fields(type(command)) if name in command.model_fields_set]
 
 
 def sealed(command: M, hashing: Callable[[str], str]) -> M:
     """The command with the hash of each password in its place."""
-    given = [name for name in _fields(type(command)) if name in command.model_fields_set]
-    if not given:
-        return command
+    given = given_passwords(command)
     return command.model_copy(update={name: Hashed(hashing(getattr(command, name))) for name in given})
 
 

@@ -35,7 +35,8 @@ CHUNK = 100
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A command and what is asked of its job. `run_at`: UTC. `notify`: the channel told when the job is final."""
+    """A command and what is asked of its job. `run_at`: UTC. `notify`: the channel told when the job is final.
+    `session_version`: the sender's, where the command is for that alone."""
 
     id: UUID
     command: Command
@@ -46,11 +47,18 @@ class Submission:
     fingerprint: str | None = None
     request_id: str | None = None
     notify: str | None = None
+    session_version: int | None = None
 
     def arguments(self) -> tuple[str | bytes | int, ...]:
         """What submit.lua takes per job, in its order."""
         policy = self.command.policy
-        envelope = pack(self.command, target=self.target, if_match=self.if_match, request_id=self.request_id)
+        envelope = pack(
+            self.command,
+            target=self.target,
+            if_match=self.if_match,
+            request_id=self.request_id,
+            session_version=self.session_version,
+        )
         return (
             ident(self.id),
             policy.queue,

@@ -1,4 +1,4 @@
-"""Users count their versions and can be listed; receipts hold what an outcome changes in Redis
+"""Users count their versions, can be listed, and have emails that compare alike in every locale; receipts hold what an outcome changes in Redis
 
 Revises: 0001
 """
@@ -20,10 +20,20 @@ def upgrade() -> None:
     op.create_index(
         "ix_users_created", "users", ["created_at", "id"], postgresql_where=sa.text("deleted_at IS NULL")
     )
+    unique_email("lower(email COLLATE pg_c_utf8)")
     op.add_column("receipts", sa.Column("effects", JSONB()))
 
 
 def downgrade() -> None:
     op.drop_column("receipts", "effects")
+    unique_email("lower(email)")
     op.drop_index("ix_users_created", "users")
     op.drop_column("users", "version")
+
+
+def unique_email(compared: str) -> None:
+    """Emails of users that are there are unique, compared so."""
+    op.drop_index("uq_users_email", "users")
+    op.create_index(
+        "uq_users_email", "users", [sa.text(compared)], unique=True, postgresql_where=sa.text("deleted_at IS NULL")
+    )

@@ -65,7 +65,7 @@ def make_app(settings: Settings, people: dict[str, Person], redis_server: Redis)
     for app in made:
         own: Services = app.extensions[NAME]
         own.waiting.close()
-        own.sessions.kw["bind"].dispose()
+        own.readers.kw["bind"].dispose()
         own.redis.close()
 
 
@@ -89,7 +89,7 @@ def token_of(app: Flask, person: Person) -> str:
     """An access token of somebody's, in a session of its own; where there is no Redis, in one that nobody can find."""
     own: Services = app.extensions[NAME]
     try:
-        session = own.user_sessions.open(person.id, 1, new_jti(), None)
+        session = own.sessions.open(person.id, 1, new_jti(), None)
     except broker.LOST:
         session = uuid4()
     assert session is not None

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 from flask import Flask
 
-from api.access import matrix
+from api.access import guard, matrix
 from jobs.kernel.policy import Access
 from tests.conftest import Person
 from tests.http.conftest import ORDER, Client, token_of
@@ -164,4 +164,11 @@ def test_a_route_that_declares_nothing_is_found_out(make_app: Callable[..., Flas
     app = make_app()
     app.add_url_rule("/v1/open", "open", lambda: "")
     with pytest.raises(TypeError, match="/v1/open"):
+        list(matrix(app))
+
+
+def test_a_route_that_does_not_look_at_sessions_is_found_out(make_app: Callable[..., Flask]) -> None:
+    app = make_app()
+    app.add_url_rule("/v1/careless", "careless", guard(Access.USER)(lambda: ""))
+    with pytest.raises(TypeError, match="/v1/careless"):
         list(matrix(app))

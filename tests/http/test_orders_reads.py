@@ -256,7 +256,7 @@ def test_the_catalogue_is_listed_by_code(user: Client) -> None:
 @pytest.fixture
 def statements(app: Flask) -> Iterator[list[tuple[str, Any]]]:
     """The SQL that the app sends from now on, with its parameters."""
-    engine = app.extensions[NAME].sessions.kw["bind"]
+    engine = app.extensions[NAME].readers.kw["bind"]
     sent: list[tuple[str, Any]] = []
 
     def remember(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:

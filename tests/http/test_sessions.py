@@ -313,11 +313,11 @@ def test_a_session_is_not_opened_by_what_was_looked_at_before_all_had_ended(
     told = sign_in(app)
     Applier(own.redis).apply([sessions_end(user, 2)])
     assert_ended(as_caller(app, told).get("/v1/jobs"))
-    assert own.user_sessions.open(user, 1, "jti", None) is None
+    assert own.sessions.open(user, 1, "jti", None) is None
     assert Client(app).post("/v1/auth/login", GOOD).status_code == 401
-    assert own.user_sessions.open(user, 2, "jti", None) is not None
+    assert own.sessions.open(user, 2, "jti", None) is not None
     Applier(own.redis).apply([sessions_end(user, 2)])
-    assert len(own.user_sessions.of(user)) == 1, "applied again, it spares what was opened since"
+    assert len(own.sessions.of(user)) == 1, "applied again, it spares what was opened since"
 
 
 def test_whoever_is_gone_cannot_prolong_a_session(

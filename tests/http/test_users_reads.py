@@ -225,7 +225,7 @@ def test_a_page_is_found_by_index(
     )
     execute("ANALYZE users")
     sent: list[tuple[str, Any]] = []
-    engine = app.extensions[NAME].sessions.kw["bind"]
+    engine = app.extensions[NAME].readers.kw["bind"]
     with engine.connect():
         event.listen(engine, "before_cursor_execute", lambda *given: sent.append((given[2], given[3])))
         assert len(admin.get(f"/v1/users?{query}").get_json()["data"]) == 20
