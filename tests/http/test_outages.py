@@ -158,19 +158,24 @@ def test_each_route_is_open_or_closed_without_redis(
 
 
 def test_who_is_gone_is_seen_without_redis(
-    app: Flask, people: dict[str, Person], redis_server: Redis, execute: Callable[..., Any]
+    app: Flask, people: dict[str, Person], road: Road, redis_server: Redis, execute: Callable[..., Any]
 ) -> None:
     clients = {name: Client(app, token_of(app, people[name])) for name in people}
+    keyed = clients["user"].post("/v1/orders", ORDER, headers=KEY)
+    road.work()
     redis_server.kill()
     try:
         execute("UPDATE users SET session_version = 2 WHERE id = %s", str(people["user"].id))
         execute("UPDATE users SET disabled_at = now() WHERE id = %s", str(people["other"].id))
         answers = {name: client.get("/v1/orders") for name, client in clients.items()}
+        replayed = clients["user"].post("/v1/orders", ORDER, headers=KEY)
     finally:
         redis_server.start()
         execute("UPDATE users SET session_version = 1")
     assert {name: answer.status_code for name, answer in answers.items()} == {"admin": 200, "user": 401, "other": 401}
     assert answers["user"].get_json()["code"] == "session_ended"
+    assert keyed.status_code == 202
+    assert (replayed.status_code, replayed.get_json()["code"]) == (401, "session_ended"), "nor is an outcome told"
 
 
 def test_creates_go_on_without_postgresql(user: Client, postgres_away: Callable[[], None]) -> None:

@@ -140,6 +140,14 @@ def test_a_key_is_whose_email_it_is_sent_with(nobody: Client) -> None:
         assert (refused.status_code, refused.get_json()["code"]) == (422, "idempotency_key_reused")
 
 
+def test_registering_takes_no_notice_of_a_token(app: Flask, nobody: Client, user: Client) -> None:
+    user.post("/v1/auth/logout")
+    for client in (user, Client(app, "a.b.c")):
+        job = client.post(REGISTER, somebody())
+        assert job.status_code == 202
+        assert nobody.get(f"/v1/jobs/{job.get_json()['id']}").status_code == 200
+
+
 def test_without_a_token_nothing_else_is_told(nobody: Client, user: Client, app: Flask) -> None:
     owned = user.post("/v1/orders", ORDER).get_json()["id"]
     bad = Client(app, "a.b.c")

@@ -243,6 +243,16 @@ def test_an_ended_session_is_ended_whether_its_requests_are_counted_or_not(
         assert_ended(answer)
 
 
+def test_what_is_left_of_an_ended_session_uses_up_nobodys_limit(make_app: Callable[..., Flask]) -> None:
+    app = make_app(rate_limit_user="5/minute")
+    ended, live = sign_in(app), sign_in(app)
+    as_caller(app, ended).post("/v1/auth/logout")
+    for _ in range(8):
+        assert_ended(renew(app, ended["refresh_token"]))
+        assert_ended(as_caller(app, ended).get("/v1/jobs"))
+    assert as_caller(app, live).get("/v1/jobs").status_code == 200
+
+
 def test_sessions_are_listed_with_what_tells_them_apart(app: Flask) -> None:
     sign_in(app, "other")
     first = sign_in(app, headers={"User-Agent": "a phone"})

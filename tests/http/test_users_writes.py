@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from argon2 import PasswordHasher
@@ -131,6 +132,35 @@ def test_what_is_queued_of_somebody_who_lost_the_right_to_it_is_forbidden(
         assert (job["status"], job["error"]["code"]) == ("rejected", "forbidden"), job["kind"]
     assert road.rows("SELECT count(*) FROM users WHERE email = 'new@example.com'") == [(0,)]
     assert road.rows(f"SELECT count(*) FROM orders WHERE id = '{theirs}'") == [(1,)]
+
+
+def test_what_an_ended_session_left_to_be_done_to_accounts_is_forbidden(
+    app: Flask, road: Road, people: dict[str, Person]
+) -> None:
+    """Whoever had got hold of it would else take the account back; orders are carried out all the same."""
+    thief, owner, admin = (as_caller(app, sign_in(app, name)) for name in ("other", "other", "admin"))
+    me = me_of(people, "other")
+    later = f"run_at={(datetime.now(UTC) + timedelta(days=1)).isoformat().replace('+00:00', 'Z')}"
+    left = [
+        thief("PATCH", f"{me}?{later}", json={"password": "Thiefs-pass-1"}),
+        thief("PATCH", f"{me}?{later}", json={"email": "thief@example.com"}),
+        thief("DELETE", f"{me}?{later}"),
+    ]
+    order = thief.post(f"/v1/orders?{later}", ORDER)
+    assert owner("PATCH", me, json={"password": NEW}).status_code == 202
+    at_once = thief("PATCH", me, json={"password": "Thiefs-pass-1"})
+    road.work()
+    for answer in (*left, order):
+        assert answer.status_code == 202
+        road.make_due(UUID(answer.get_json()["id"]))
+    road.work()
+    for answer in (*left, at_once):
+        job = road.job(answer.get_json()["id"])
+        assert (job["status"], job["error"]["code"]) == ("rejected", "forbidden")
+    assert road.job(order.get_json()["id"])["status"] == "succeeded"
+    login = Client(app).post("/v1/auth/login", {"email": "other@example.com", "password": NEW})
+    assert login.status_code == 200
+    assert admin.get(me).get_json()["email"] == "other@example.com"
 
 
 def test_sessions_have_ended_when_the_outcome_is_told_though_its_worker_died_before_it_told_it(

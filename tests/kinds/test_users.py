@@ -155,6 +155,17 @@ def test_a_job_delivered_twice_makes_one_user(road: Road) -> None:
     assert (road.status(job_id), road.code(job_id)) == (State.SUCCEEDED, None)
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("ÄDA@example.com", "äda@example.com"), ("ada@MÜNCHEN.de", "ADA@münchen.de"), ("ſß@x.org", "ſß@X.org")],
+)
+def test_emails_compare_without_case_in_every_script(road: Road, one: str, other: str) -> None:
+    registered(road, email=one)
+    again = register(road, email=other)
+    road.work()
+    assert road.code(again) == "email_taken"
+
+
 def test_what_is_left_out_of_an_amendment_stays(road: Road, execute: Sql) -> None:
     user = registered(road)
     before = shown(road, str(user))
