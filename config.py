@@ -72,7 +72,7 @@ class Settings(BaseSettings):
     secret_key: str = Field(
         LOCAL_SECRET, description="derives ids from idempotency keys, cursors and counter names", repr=False
     )
-    jwt_secret_key: str = Field(LOCAL_SECRET, description="signs access tokens", repr=False)
+    jwt_secret_key: str = Field(LOCAL_SECRET, description="signs access and refresh tokens", repr=False)
     jwt_secret_key_previous: str = Field("", description="still verifies tokens signed before a roll-over", repr=False)
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field((), description="allowed origins, comma-separated")
     trusted_proxies: int = Field(0, ge=0, le=10, description="how many proxies in front may set X-Forwarded-For")
