@@ -11,10 +11,11 @@ from flask import Flask
 from redis import Redis
 
 from tests.http.conftest import ORDER, Client
+from tests.http.test_users_writes import done
+from tests.road import Road
 
 PASSWORD = "Canary-pass-42"
 Execute = Callable[..., list[tuple[Any, ...]]]
-WAIT = {"Prefer": "wait=20"}
 REGISTER = "/v1/auth/register"
 
 
@@ -42,12 +43,12 @@ def everything_in(redis: Redis) -> bytes:
     return b"\n".join(held)
 
 
-@pytest.mark.usefixtures("worker")
-def test_whoever_registers_follows_the_job_by_its_id_and_signs_in(nobody: Client, app: Flask, user: Client) -> None:
+def test_whoever_registers_follows_the_job_by_its_id_and_signs_in(
+    road: Road, nobody: Client, app: Flask, user: Client
+) -> None:
     given = somebody()
-    answer = nobody.post(REGISTER, given, headers=WAIT)
-    job = answer.get_json()
-    assert (answer.status_code, job["status"], job["kind"]) == (200, "succeeded", "users.register")
+    job = done(road, nobody.post(REGISTER, given))
+    assert (job["status"], job["kind"]) == ("succeeded", "users.register")
     assert job["result"] is None, "it shows its status and its error only"
     assert job["links"]["resource"] == f"/v1/users/{job['id']}"
     assert UUID(job["id"]).version == 4, "nobody guesses it"
@@ -59,11 +60,10 @@ def test_whoever_registers_follows_the_job_by_its_id_and_signs_in(nobody: Client
     assert "password" not in str(me)
 
 
-@pytest.mark.usefixtures("worker")
-def test_an_email_is_one_persons_whatever_its_case(nobody: Client) -> None:
+def test_an_email_is_one_persons_whatever_its_case(road: Road, nobody: Client) -> None:
     given = somebody()
-    assert nobody.post(REGISTER, given, headers=WAIT).get_json()["status"] == "succeeded"
-    again = nobody.post(REGISTER, given | {"email": given["email"].upper()}, headers=WAIT).get_json()
+    assert done(road, nobody.post(REGISTER, given))["status"] == "succeeded"
+    again = done(road, nobody.post(REGISTER, given | {"email": given["email"].upper()}))
     assert (again["status"], again["error"]["code"]) == ("rejected", "email_taken")
     assert nobody.get(f"/v1/jobs/{again['id']}").get_json()["error"]["code"] == "email_taken"
 
@@ -96,18 +96,16 @@ def test_what_is_wrong_is_said_and_never_repeated(nobody: Client, changes: dict[
         assert changes["password"] not in answer.text
 
 
-@pytest.mark.usefixtures("worker")
-def test_a_password_that_looks_like_a_hash_is_a_password(nobody: Client) -> None:
+def test_a_password_that_looks_like_a_hash_is_a_password(road: Road, nobody: Client) -> None:
     given = somebody(password="$argon2id$v=19$m=65536,t=3,p=4$Aa1")
-    assert nobody.post(REGISTER, given, headers=WAIT).get_json()["status"] == "succeeded"
+    assert done(road, nobody.post(REGISTER, given))["status"] == "succeeded"
     signing_in = {"email": given["email"], "password": given["password"]}
     assert nobody.post("/v1/auth/login", signing_in).status_code == 200
 
 
-@pytest.mark.usefixtures("worker")
-def test_all_of_a_long_password_counts(nobody: Client) -> None:
+def test_all_of_a_long_password_counts(road: Road, nobody: Client) -> None:
     given = somebody(password="Aa1-" * 20)
-    nobody.post(REGISTER, given, headers=WAIT)
+    done(road, nobody.post(REGISTER, given))
     shorter = {"email": given["email"], "password": given["password"][:72]}
     assert nobody.post("/v1/auth/login", shorter).status_code == 401
     assert nobody.post("/v1/auth/login", shorter | {"password": given["password"]}).status_code == 200

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 from argon2 import PasswordHasher
 from flask import Flask
+from werkzeug.test import TestResponse
 
 from api.passwords import hashed
 from tests.conftest import PASSWORD, Person
@@ -18,15 +19,20 @@ from tests.http.test_sessions import as_caller, assert_ended, renew, sign_in
 from tests.road import Road
 
 Signed = Callable[[Flask, str], Client]
-WAIT = {"Prefer": "wait=20"}
 NEW = "Another-pass-7"
+
+
+def done(road: Road, answer: TestResponse) -> dict[str, Any]:
+    """The job of a write, carried out."""
+    assert answer.status_code == 202, answer.text
+    road.work()
+    return road.job(UUID(answer.get_json()["id"]))
 
 
 def me_of(people: dict[str, Person], name: str) -> str:
     return f"/v1/users/{people[name].id}"
 
 
-@pytest.mark.usefixtures("worker")
 @pytest.mark.parametrize(
     ("by", "method", "body"),
     [
@@ -39,12 +45,11 @@ def me_of(people: dict[str, Person], name: str) -> str:
     ],
 )
 def test_what_ends_sessions_ends_them_at_once_and_nobody_elses(
-    app: Flask, people: dict[str, Person], by: str, method: str, body: dict[str, Any] | None
+    road: Road, app: Flask, people: dict[str, Person], by: str, method: str, body: dict[str, Any] | None
 ) -> None:
     phone, desk, admin, bystander = (sign_in(app, name) for name in ("other", "other", "admin", "user"))
     sender = as_caller(app, admin if by == "admin" else desk)
-    answer = sender(method, me_of(people, "other"), json=body, headers=WAIT)
-    assert (answer.status_code, answer.get_json()["status"]) == (200, "succeeded")
+    assert done(road, sender(method, me_of(people, "other"), json=body))["status"] == "succeeded"
     for told in (phone, desk):
         assert_ended(as_caller(app, told).get("/v1/orders"))
         assert_ended(as_caller(app, told).post("/v1/orders", ORDER))
@@ -53,20 +58,19 @@ def test_what_ends_sessions_ends_them_at_once_and_nobody_elses(
         assert as_caller(app, told).get("/v1/orders").status_code == 200
 
 
-@pytest.mark.usefixtures("worker")
 @pytest.mark.parametrize("body", [{"name": "Another name"}, {"email": "other2@example.com"}])
-def test_what_else_is_changed_ends_none(app: Flask, people: dict[str, Person], body: dict[str, Any]) -> None:
+def test_what_else_is_changed_ends_none(
+    road: Road, app: Flask, people: dict[str, Person], body: dict[str, Any]
+) -> None:
     client = as_caller(app, sign_in(app, "other"))
-    answer = client("PATCH", me_of(people, "other"), json=body, headers=WAIT)
-    assert answer.get_json()["status"] == "succeeded"
+    assert done(road, client("PATCH", me_of(people, "other"), json=body))["status"] == "succeeded"
     shown = client.get("/v1/users/me")
     assert shown.get_json().items() >= body.items()
     assert client.get(me_of(people, "other"), headers={"If-None-Match": shown.headers["ETag"]}).status_code == 304
 
 
-@pytest.mark.usefixtures("worker")
-def test_a_new_password_is_the_one_to_sign_in_with(app: Flask, people: dict[str, Person]) -> None:
-    as_caller(app, sign_in(app, "other"))("PATCH", me_of(people, "other"), json={"password": NEW}, headers=WAIT)
+def test_a_new_password_is_the_one_to_sign_in_with(road: Road, app: Flask, people: dict[str, Person]) -> None:
+    done(road, as_caller(app, sign_in(app, "other"))("PATCH", me_of(people, "other"), json={"password": NEW}))
     statuses = [
         Client(app).post("/v1/auth/login", {"email": "other@example.com", "password": each}).status_code
         for each in (PASSWORD, NEW)
@@ -74,21 +78,19 @@ def test_a_new_password_is_the_one_to_sign_in_with(app: Flask, people: dict[str,
     assert statuses == [401, 200]
 
 
-@pytest.mark.usefixtures("worker")
-def test_a_key_with_another_password_is_another_request(app: Flask, people: dict[str, Person]) -> None:
+def test_a_key_with_another_password_is_another_request(road: Road, app: Flask, people: dict[str, Person]) -> None:
     client, me, key = as_caller(app, sign_in(app, "admin")), me_of(people, "other"), {"Idempotency-Key": "k"}
-    first = client("PATCH", me, json={"password": NEW}, headers=WAIT | key)
+    first = done(road, client("PATCH", me, json={"password": NEW}, headers=key))
     again = client("PATCH", me, json={"password": NEW}, headers=key)
-    assert (again.status_code, again.get_json()) == (202, first.get_json())
+    assert (again.status_code, again.get_json()) == (202, first)
     assert again.headers["Idempotency-Replayed"] == "true"
     refused = client("PATCH", me, json={"password": "Another-pass-8"}, headers=key)
     assert (refused.status_code, refused.get_json()["code"]) == (422, "idempotency_key_reused")
 
 
-@pytest.mark.usefixtures("worker")
-def test_an_admin_creates_a_user_of_either_role(app: Flask, admin: Client) -> None:
+def test_an_admin_creates_a_user_of_either_role(road: Road, app: Flask, admin: Client) -> None:
     given = {"email": f"{uuid4().hex}@example.com", "password": NEW, "name": "New", "role": "admin"}
-    job = admin.post("/v1/users", given, headers=WAIT).get_json()
+    job = done(road, admin.post("/v1/users", given))
     assert job["status"] == "succeeded"
     assert job["result"] == admin.get(job["links"]["resource"]).get_json()
     assert (job["result"]["id"], job["result"]["role"]) == (job["id"], "admin")
@@ -96,13 +98,12 @@ def test_an_admin_creates_a_user_of_either_role(app: Flask, admin: Client) -> No
     assert Client(app, told.get_json()["access_token"]).get("/v1/users").status_code == 200
 
 
-@pytest.mark.usefixtures("worker")
 def test_whoever_was_disabled_and_is_enabled_again_signs_in_anew(
-    app: Flask, admin: Client, people: dict[str, Person]
+    road: Road, app: Flask, admin: Client, people: dict[str, Person]
 ) -> None:
     told = sign_in(app, "other")
     for disabled, status in ((True, 401), (False, 200)):
-        admin("PATCH", me_of(people, "other"), json={"disabled": disabled}, headers=WAIT)
+        done(road, admin("PATCH", me_of(people, "other"), json={"disabled": disabled}))
         signing_in = Client(app).post("/v1/auth/login", {"email": "other@example.com", "password": PASSWORD})
         assert signing_in.status_code == status
         assert_ended(as_caller(app, told).get("/v1/orders"))
