@@ -11,14 +11,14 @@ from flask_jwt_extended import set_refresh_cookies, unset_refresh_cookies
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from api import body, passwords, sessions
-from api.access import answers, caller, guard
+from api.access import answers, caller, guard, id_of
 from api.accounts import Account, account_of, authenticate
 from api.documented import documented
 from api.schemas import SignedIn
 from api.services import services
 from api.sessions import Rotation, named
 from api.tokens import LIFETIME, new_jti
-from jobs.kernel.errors import SessionEnded, Unauthenticated
+from jobs.kernel.errors import NotFound, SessionEnded, Unauthenticated
 from jobs.kernel.policy import Access, RateLimit
 from jobs.users import folded_email, normal_email
 
@@ -60,6 +60,7 @@ def register(app: Flask) -> None:
     app.add_url_rule("/v1/auth/login", "auth.login", login, methods=["POST"])
     app.add_url_rule("/v1/auth/refresh", "auth.refresh", refresh, methods=["POST"])
     app.add_url_rule("/v1/auth/logout", "auth.logout", logout, methods=["POST"])
+    app.add_url_rule("/v1/auth/sessions/<id>", "auth.end", end, methods=["DELETE"])
     passwords.nobodys_hash()  # now: made at the first unknown email, it would double the time that this one takes
 
 
@@ -138,6 +139,15 @@ def logout() -> Response:
     response = Response(status=204)
     unset_refresh_cookies(response)
     return response
+
+
+@answers()
+@documented("End a session", description="One of your own, at once.", response=None, status=204, problems=(503,))
+def end(id: str) -> Response:
+    """End one of the caller's sessions."""
+    if not services().sessions.end(caller().id, id_of(id)):
+        raise NotFound
+    return Response(status=204)
 
 
 def signed_in(account: Account, session: str, jti: str, *, by_cookie: bool) -> Response:

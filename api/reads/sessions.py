@@ -1,4 +1,4 @@
-"""Sessions, as their user sees them: a list, from which each can be ended."""
+"""Sessions, as their user sees them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import orjson
 from flask import Flask, Response
 
 from api import terms
-from api.access import answers, caller, id_of
+from api.access import answers, caller
 from api.documented import documented
 from api.reads.pages import ListQuery, at, moment_and_id, page, position
 from api.schemas import SessionPage
 from api.services import services
-from jobs.kernel.errors import NotFound
 
 
 class SessionQuery(ListQuery):
@@ -20,7 +19,6 @@ class SessionQuery(ListQuery):
 
 def register(app: Flask) -> None:
     app.add_url_rule("/v1/auth/sessions", "sessions.list", many, methods=["GET"])
-    app.add_url_rule("/v1/auth/sessions/<id>", "sessions.end", end, methods=["DELETE"])
 
 
 @answers()
@@ -40,12 +38,3 @@ def many() -> Response:
         place=lambda each: at(each.created_at, each.id),
     )
     return Response(orjson.dumps(shown), content_type="application/json")
-
-
-@answers()
-@documented("End a session", description="One of your own, at once.", response=None, status=204, problems=(503,))
-def end(id: str) -> Response:
-    """End one of the caller's sessions."""
-    if not services().sessions.end(caller().id, id_of(id)):
-        raise NotFound
-    return Response(status=204)
