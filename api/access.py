@@ -19,10 +19,9 @@ from werkzeug.routing import BaseConverter
 
 from api.accounts import stands
 from api.services import services
-from api.sessions import named
 from api.tokens import Caller
 from jobs.kernel import registry
-from jobs.kernel.errors import Forbidden, NotFound, SessionEnded, Unauthenticated
+from jobs.kernel.errors import Forbidden, NotFound, QueueDown, QueueFull, SessionEnded, Unauthenticated
 from jobs.kernel.policy import Access
 from models.views import ident
 
@@ -59,11 +58,11 @@ def guard(access: Access) -> Callable[[View], View]:
     return declare
 
 
-def answers(access: Access = Access.USER) -> Callable[[View], View]:
+def answers(access: Access = Access.USER, *, about_sessions: bool = False) -> Callable[[View], View]:
     """Declare what is answered here and now, most of all a read, and who may use it.
 
-    It counts against the caller's limit; without a token, against that of the address. Such a view raises
-    SessionEnded, RateLimited, and what `guard` says.
+    It counts against the caller's limit, without a token against that of the address; and what is `about_sessions`
+    against one of the session alone. Such a view raises SessionEnded, RateLimited, and what `guard` says.
     """
 
     def declare(view: View) -> View:
@@ -71,18 +70,39 @@ def answers(access: Access = Access.USER) -> Callable[[View], View]:
 
         @wraps(guarded)
         def counted(**arguments: Any) -> ResponseReturnValue:
-            own, who = services(), known_caller()
-            if who is None and access is not Access.HOLDER:
-                return guarded(**arguments)
-            lasts = own.limits.count_read(named(who.id, who.session) if who else None)
-            if who and not (stands(who.id, who.session_version) if lasts is None else lasts):
-                raise SessionEnded
+            who = known_caller()
+            if who is not None:
+                _count(who, about_sessions)
+            elif access is Access.HOLDER:
+                services().limits.count_address()
             return guarded(**arguments)
 
         vars(counted)["answers"] = True
         return guarded if access is Access.ANYONE else counted
 
     return declare
+
+
+def ends_sessions(view: View) -> View:
+    """Declare what ends a session, and sees for itself that the one it is asked in lasts: it is not counted, because it
+    can be done only as often as there are sessions."""
+    guarded = guard(Access.USER)(view)
+    vars(guarded)["answers"] = True
+    return guarded
+
+
+def _count(who: Caller, about_sessions: bool) -> None:
+    """Without Redis nothing is counted, and PostgreSQL knows whose sessions have all ended. What is about sessions cannot
+    be done without it."""
+    limits = services().limits
+    if about_sessions:
+        limits.count_session(who.id, who.session)
+        return
+    try:
+        limits.count_caller(who)
+    except (QueueDown, QueueFull):
+        if not stands(who.id, who.session_version):
+            raise SessionEnded from None
 
 
 def caller() -> Caller:

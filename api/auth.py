@@ -11,12 +11,12 @@ from flask_jwt_extended import set_refresh_cookies, unset_refresh_cookies
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from api import body, passwords, sessions
-from api.access import answers, caller, guard, id_of
+from api.access import caller, ends_sessions, guard, id_of
 from api.accounts import Account, account_of, authenticate
 from api.documented import documented
 from api.schemas import SignedIn
 from api.services import services
-from api.sessions import Rotation, named
+from api.sessions import Rotation
 from api.tokens import LIFETIME, new_jti
 from jobs.kernel.errors import NotFound, SessionEnded, Unauthenticated
 from jobs.kernel.policy import Access, RateLimit
@@ -110,7 +110,7 @@ def refresh() -> Response:
     """Exchange a refresh token, which is good once."""
     own, asked = services(), body.load(Renewal, optional=True)
     said = own.tokens.read_refresh(*_given(asked))
-    own.limits.count_write(said.user, named(said.user, said.session))
+    own.limits.count_session(said.user, said.session)
     account = account_of(said)
     if account is None:
         raise SessionEnded
@@ -123,7 +123,7 @@ def refresh() -> Response:
     raise SessionEnded
 
 
-@answers()
+@ends_sessions
 @documented(
     "Sign out",
     description="Ends this session, its access token and its refresh token.",
@@ -135,17 +135,18 @@ def refresh() -> Response:
 def logout() -> Response:
     """End the session that the caller's token was given in."""
     who = caller()
-    services().sessions.end(who.id, who.session)
+    services().sessions.end(who.id, who.session, asked_in=who.session)
     response = Response(status=204)
     unset_refresh_cookies(response)
     return response
 
 
-@answers()
+@ends_sessions
 @documented("End a session", description="One of your own, at once.", response=None, status=204, problems=(503,))
 def end(id: str) -> Response:
     """End one of the caller's sessions."""
-    if not services().sessions.end(caller().id, id_of(id)):
+    who = caller()
+    if not services().sessions.end(who.id, id_of(id), asked_in=who.session):
         raise NotFound
     return Response(status=204)
 

@@ -55,6 +55,7 @@ EXPOSED = (
     "Location",
     "Preference-Applied",
     "Retry-After",
+    "X-CSRF-TOKEN",
     "X-Cache",
     "X-RateLimit-Limit",
     "X-RateLimit-Remaining",

@@ -10,16 +10,14 @@ from typing import Any
 import orjson
 import structlog
 from flask import Flask, Response
-from flask_limiter import RateLimitExceeded
 from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
 from api.headers import request_id
-from api.services import services
 from jobs.kernel import broker
-from jobs.kernel.errors import AppError, DatabaseDown, QueueDown, RateLimited, Unauthenticated, type_prefix
+from jobs.kernel.errors import AppError, DatabaseDown, QueueDown, Unauthenticated, type_prefix
 
 CODES = {
     404: "not_found",
@@ -43,7 +41,6 @@ def register(app: Flask) -> None:
     """Render every error that leaves a view, and those of Flask itself."""
     app.register_error_handler(AppError, render)
     app.register_error_handler(HTTPException, _of_http)
-    app.register_error_handler(RateLimitExceeded, _of_limiter)
     app.register_error_handler(DBAPIError, _of_database)
     app.register_error_handler(PoolTimeout, lambda _: render(DatabaseDown()))
     for lost in broker.LOST:
@@ -89,12 +86,6 @@ def _problem(status: int, title: str, detail: str | None = None) -> dict[str, An
     code = CODES.get(status) or re.sub(r"\W+", "_", title.lower())
     told = DETAILS.get(status) or detail or f"{title}."
     return {"type": type_prefix + code, "title": title, "status": status, "detail": told, "code": code}
-
-
-def _of_limiter(_: RateLimitExceeded) -> Response:
-    state = services().limits.state()
-    wait = max(1, state.reset_after) if state else 1
-    return render(RateLimited(retry_after=wait, headers={"Retry-After": str(wait)}))
 
 
 def _of_database(error: DBAPIError) -> Response:

@@ -17,6 +17,7 @@ from uuid import UUID, uuid4
 import orjson
 from redis import Redis
 
+from jobs.kernel.errors import SessionEnded
 from jobs.kernel.keys import sessions as key_of
 from jobs.kernel.scripts import script
 from jobs.kernel.submit import Session
@@ -71,6 +72,7 @@ class UserSessions:
         self._redis = redis
         self._open = script(redis, HERE / "session_open.lua")
         self._rotate = script(redis, HERE / "session_rotate.lua")
+        self._end = script(redis, HERE / "session_end.lua")
 
     def open(self, user: UUID, version: int, jti: str, agent: str | None) -> UUID | None:
         """A new session, whose first refresh token is `jti`. None when the user's sessions have ended since `version` was
@@ -94,9 +96,13 @@ class UserSessions:
         now = int(time())
         return Rotation(self._rotate(args=[ident(user), session, jti, following, now, now + LIFETIME]).decode())
 
-    def end(self, user: UUID, session: UUID | str) -> bool:
-        """End one of a user's sessions; whether there was such a one."""
-        return bool(self._redis.hdel(key_of(user), str(session)))
+    def end(self, user: UUID, session: UUID | str, *, asked_in: str) -> bool:
+        """End one of a user's sessions; whether there was such a one. Raises SessionEnded when that has ended which it was
+        asked in."""
+        ended = self._end(args=[key_of(user), asked_in, str(session)])
+        if ended < 0:
+            raise SessionEnded
+        return bool(ended)
 
     def of(self, user: UUID) -> list[SessionRecord]:
         """A user's sessions, the newest first."""

@@ -9,19 +9,34 @@ from typing import Literal, TypeVar
 from gevent import monkey
 from gevent.threadpool import ThreadPool
 
+from jobs.kernel.errors import Overloaded
+
 THREADS = {"sign-in": 2, "writes": 1}
 """Of such work at once in one process: a password's hash takes 64 MiB, and four threads of its own."""
+
+LINE = 32
+"""Those who may wait for such work in one process: the last of them for a second or two."""
 
 T = TypeVar("T")
 
 
 def beside_greenlets(work: Callable[[], T], whose: Literal["sign-in", "writes"] = "sign-in") -> T:
     """What `work` returns or raises. Where requests share one thread it is done in another, and they go on; `work`
-    must touch nothing of theirs. `whose`: neither keeps the other's threads."""
+    must touch nothing of theirs. `whose`: neither keeps the other's threads. Raises Overloaded where too many wait."""
     if not monkey.is_module_patched("threading"):
         return work()
-    done: T = _pool(whose).apply(work)
+    if waiting[whose] >= LINE:
+        raise Overloaded
+    waiting[whose] += 1
+    try:
+        done: T = _pool(whose).apply(work)
+    finally:
+        waiting[whose] -= 1
     return done
+
+
+waiting = {"sign-in": 0, "writes": 0}
+"""Those whose work is waited for in this process."""
 
 
 @cache

@@ -24,7 +24,7 @@ from api.threads import beside_greenlets
 from api.tokens import Caller
 from jobs.kernel import registry
 from jobs.kernel.command import Command, Route
-from jobs.kernel.errors import Forbidden, Invalid, NotFound, QueueDown, Rejected, SessionEnded
+from jobs.kernel.errors import Forbidden, Invalid, NotFound, QueueDown, QueueFull, Rejected, SessionEnded
 from jobs.kernel.outcome import State
 from jobs.kernel.policy import Access
 from jobs.kernel.record import JobRecord
@@ -76,9 +76,9 @@ def _view(command: type[Command], route: Route) -> View:
 
 
 def _count(who: Caller | None) -> None:
-    """Count what is not counted as it is submitted. Raises RateLimited, SessionEnded, QueueDown."""
+    """Count what is not counted as it is submitted. Raises RateLimited, SessionEnded, QueueDown, QueueFull."""
     if who is not None:
-        services().limits.count_write(who.id, named(who.id, who.session))
+        services().limits.count_caller(who)
 
 
 def _count_refused(who: Caller | None, counted: bool) -> None:
@@ -88,7 +88,7 @@ def _count_refused(who: Caller | None, counted: bool) -> None:
         return
     try:
         _count(who)
-    except QueueDown:
+    except (QueueDown, QueueFull):
         if not stands(who.id, who.session_version):
             raise SessionEnded from None
 

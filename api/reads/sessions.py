@@ -21,7 +21,7 @@ def register(app: Flask) -> None:
     app.add_url_rule("/v1/auth/sessions", "sessions.list", many, methods=["GET"])
 
 
-@answers()
+@answers(about_sessions=True)
 @documented("List sessions", description="Your own, the newest first.", response=SessionPage, query=SessionQuery)
 def many() -> Response:
     """One page of the caller's sessions."""

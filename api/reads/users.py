@@ -18,7 +18,7 @@ from api.reads.pages import NumberedQuery, at, in_order, moment_and_id, numbered
 from api.schemas import User as UserShape
 from api.schemas import UserPage
 from api.services import services
-from jobs.kernel.errors import NotFound
+from jobs.kernel.errors import NotFound, SessionEnded
 from jobs.kernel.policy import Access
 from jobs.users import Role
 from models import User, views
@@ -71,8 +71,11 @@ def many() -> Response:
 @answers()
 @documented("Read whoever asks", response=UserShape, conditional=True)
 def me() -> Response:
-    """The caller."""
-    return _shown(caller().id)
+    """The caller. Raises SessionEnded for one who has been deleted just now."""
+    try:
+        return _shown(caller().id)
+    except NotFound:
+        raise SessionEnded from None
 
 
 @answers()

@@ -186,7 +186,8 @@ def test_only_listed_origins_may_read_answers(make_app: Make) -> None:
     bad = client.get("/v1/jobs", headers={"Origin": "https://evil.example.com"})
     assert good.headers["Access-Control-Allow-Origin"] == "https://app.example.com"
     assert good.headers["Access-Control-Allow-Credentials"] == "true"
-    assert "Location" in good.headers["Access-Control-Expose-Headers"]
+    exposed = good.headers["Access-Control-Expose-Headers"]
+    assert {"Location", "X-CSRF-TOKEN"} <= set(exposed.split(", "))
     assert "Access-Control-Allow-Origin" not in bad.headers
 
 

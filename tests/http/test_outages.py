@@ -16,7 +16,8 @@ from local.postgres import Postgres
 from local.redis import Redis
 from tests.conftest import NO_LIMITS, PASSWORD, Person
 from tests.http.conftest import ORDER, Client, token_of
-from tests.http.test_sessions import sign_in
+from tests.http.test_sessions import as_caller, sign_in
+from tests.processes import until
 from tests.road import Road
 
 KEY = {"Idempotency-Key": "through-an-outage"}
@@ -176,6 +177,33 @@ def test_who_is_gone_is_seen_without_redis(
     assert answers["user"].get_json()["code"] == "session_ended"
     assert keyed.status_code == 202
     assert (replayed.status_code, replayed.get_json()["code"]) == (401, "session_ended"), "nor is an outcome told"
+
+
+def test_a_session_that_was_seen_to_have_ended_has_ended_without_redis_too(app: Flask, redis_server: Redis) -> None:
+    ended, live = (as_caller(app, sign_in(app)) for _ in range(2))
+    ended.post("/v1/auth/logout")
+    assert ended.get("/v1/orders").status_code == 401
+    redis_server.kill()
+    try:
+        statuses = [client.get("/v1/orders").status_code for client in (ended, live)]
+    finally:
+        redis_server.start()
+    assert statuses == [401, 200]
+
+
+def test_what_an_outcome_ends_has_ended_as_soon_as_redis_is_back(
+    app: Flask, people: dict[str, Person], road: Road, redis_server: Redis
+) -> None:
+    """Its worker was killed before it could tell, and nobody asks again."""
+    admin, told = (as_caller(app, sign_in(app, name)) for name in ("admin", "other"))
+    job = admin("PATCH", f"/v1/users/{people['other'].id}", json={"disabled": True}).get_json()["id"]
+    road.execute(road.reserve())
+    redis_server.kill()
+    try:
+        assert admin.get(f"/v1/jobs/{job}").get_json()["status"] == "succeeded"
+    finally:
+        redis_server.start()
+    until(lambda: told.get("/v1/orders").status_code == 401, 10)
 
 
 def test_creates_go_on_without_postgresql(user: Client, postgres_away: Callable[[], None]) -> None:

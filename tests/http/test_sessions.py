@@ -253,6 +253,28 @@ def test_what_is_left_of_an_ended_session_uses_up_nobodys_limit(make_app: Callab
     assert as_caller(app, live).get("/v1/jobs").status_code == 200
 
 
+def test_a_thief_of_one_session_keeps_its_owner_from_ending_none(make_app: Callable[..., Flask]) -> None:
+    app = make_app(rate_limit_user="5/minute")
+    thief, owner = sign_in(app), sign_in(app)
+    assert [as_caller(app, thief).get("/v1/jobs").status_code for _ in range(6)][-1] == 429
+    client = as_caller(app, owner)
+    assert client.get("/v1/jobs").status_code == 429
+    (stolen,) = (each["id"] for each in client.get("/v1/auth/sessions").get_json()["data"] if not each["current"])
+    assert client("DELETE", f"/v1/auth/sessions/{stolen}").status_code == 204
+    assert_ended(as_caller(app, thief).get("/v1/jobs"))
+    assert renew(app, owner["refresh_token"]).status_code == 200
+    assert client.post("/v1/auth/logout").status_code == 204
+
+
+def test_no_session_that_has_ended_ends_another(app: Flask) -> None:
+    ended, other = sign_in(app), sign_in(app)
+    client = as_caller(app, ended)
+    (theirs,) = (each["id"] for each in client.get("/v1/auth/sessions").get_json()["data"] if not each["current"])
+    client.post("/v1/auth/logout")
+    assert_ended(client("DELETE", f"/v1/auth/sessions/{theirs}"))
+    assert as_caller(app, other).get("/v1/jobs").status_code == 200
+
+
 def test_sessions_are_listed_with_what_tells_them_apart(app: Flask) -> None:
     sign_in(app, "other")
     first = sign_in(app, headers={"User-Agent": "a phone"})
