@@ -179,9 +179,9 @@ DEFENCES = (
     ),
     Defence(
         "what an ended session left to be done to accounts is forbidden",
-        "workers/executor.py",
-        " or work.outlived(version)",
-        "",
+        "api/writes.py",
+        "session_version=who.session_version if who and value.policy.in_session else None",
+        "session_version=None",
         f"{USERS} -k left_to_be_done",
     ),
     Defence(
