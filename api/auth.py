@@ -52,7 +52,13 @@ class Renewal(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    refresh_token: str | None = Field(None, min_length=1, max_length=4096, repr=False)
+    refresh_token: str | None = Field(
+        None,
+        min_length=1,
+        max_length=4096,
+        repr=False,
+        examples=["eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJ0eXAiOiJ4In0.c2ln"],
+    )
 
 
 def register(app: Flask) -> None:

@@ -39,6 +39,7 @@ def of_command(command: type[Command], names: Names) -> dict[str, Any]:
     accepted = components.headers("RequestId", "Location", "RetryAfter", "Replayed", *components.LIMITED)
     final = components.headers("RequestId", "Location", "PreferenceApplied", "Replayed", *components.LIMITED)
     refused = (403,) if command.admits is not Command.admits else ()
+    problems = [status for status in WRITE_PROBLEMS if status != 401 or command.policy.access is not Access.ANYONE]
     operation = {
         "operationId": command.kind,
         "summary": summary.rstrip("."),
@@ -47,7 +48,7 @@ def of_command(command: type[Command], names: Names) -> dict[str, Any]:
         "responses": {
             "202": {"description": "The job, durably queued", "content": queued, "headers": accepted},
             "200": {"description": "The final job, after `Prefer: wait`", "content": done, "headers": final},
-            **_problems((*WRITE_PROBLEMS, *refused), command.policy.access, target=route.has_target),
+            **_problems((*problems, *refused), command.policy.access, target=route.has_target),
         },
         **_security(command.policy.access),
     }
