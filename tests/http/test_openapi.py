@@ -21,6 +21,7 @@ from werkzeug.serving import make_server
 from api import kinds
 from api.openapi import HIDDEN
 from jobs.kernel import registry
+from jobs.kernel.policy import Access
 from tests.http.conftest import Client
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -78,7 +79,9 @@ def test_a_kind_is_documented_by_its_declaration(kind: str, document: dict[str, 
     operation = operations(document)[command.route.method, command.route.path]
     assert (command.__doc__ or "").startswith(operation["summary"])
     assert ("requestBody" in operation) == bool(command.model_fields)
-    assert {"200", "202", "400", "401", "408", "413", "415", "422", "429", "503"} <= set(operation["responses"])
+    assert {"200", "202", "400", "408", "413", "415", "422", "429", "503"} <= set(operation["responses"])
+    signed = command.policy.access is not Access.ANYONE
+    assert (("401" in operation["responses"]), bool(operation.get("security"))) == (signed, signed)
     assert all("Location" in operation["responses"][status]["headers"] for status in ("200", "202"))
     assert ("404" in operation["responses"]) == command.route.has_target
     references = {parameter.get("$ref", "").rpartition("/")[2] for parameter in operation["parameters"]}
