@@ -61,8 +61,9 @@ def guard(access: Access) -> Callable[[View], View]:
 def answers(access: Access = Access.USER, *, about_sessions: bool = False) -> Callable[[View], View]:
     """Declare what is answered here and now, most of all a read, and who may use it.
 
-    It counts against the caller's limit, without a token against that of the address; and what is `about_sessions`
-    against one of the session alone. Such a view raises SessionEnded, RateLimited, and what `guard` says.
+    It counts against the caller's limit, without a token against that of the address; and what is `about_sessions`,
+    which cannot be done without Redis, against one of the session alone. Such a view raises SessionEnded, RateLimited, and
+    what `guard` says.
     """
 
     def declare(view: View) -> View:
@@ -71,10 +72,13 @@ def answers(access: Access = Access.USER, *, about_sessions: bool = False) -> Ca
         @wraps(guarded)
         def counted(**arguments: Any) -> ResponseReturnValue:
             who = known_caller()
-            if who is not None:
-                _count(who, about_sessions)
+            limits = services().limits
+            if who is not None and about_sessions:
+                limits.count_session(who.id, who.session)
+            elif who is not None:
+                count_in_session(who)
             elif access is Access.HOLDER:
-                services().limits.count_address()
+                limits.count_address()
             return guarded(**arguments)
 
         vars(counted)["answers"] = True
@@ -91,15 +95,11 @@ def ends_sessions(view: View) -> View:
     return guarded
 
 
-def _count(who: Caller, about_sessions: bool) -> None:
-    """Without Redis nothing is counted, and PostgreSQL knows whose sessions have all ended. What is about sessions cannot
-    be done without it."""
-    limits = services().limits
-    if about_sessions:
-        limits.count_session(who.id, who.session)
-        return
+def count_in_session(who: Caller) -> None:
+    """Count what somebody asks whose session lasts. Without Redis nothing is counted, and PostgreSQL knows whose sessions
+    have all ended. Raises SessionEnded, RateLimited."""
     try:
-        limits.count_caller(who)
+        services().limits.count_caller(who)
     except (QueueDown, QueueFull):
         if not stands(who.id, who.session_version):
             raise SessionEnded from None

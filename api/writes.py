@@ -12,8 +12,7 @@ from structlog.contextvars import bind_contextvars
 from werkzeug.exceptions import HTTPException
 
 from api import body, passwords, terms
-from api.access import View, guard, id_of, known_caller
-from api.accounts import stands
+from api.access import View, count_in_session, guard, id_of, known_caller
 from api.flight import aside
 from api.headers import request_id
 from api.jobs import REPLAYED, accepted
@@ -24,7 +23,7 @@ from api.threads import beside_greenlets
 from api.tokens import Caller
 from jobs.kernel import registry
 from jobs.kernel.command import Command, Route
-from jobs.kernel.errors import Forbidden, Invalid, NotFound, QueueDown, QueueFull, Rejected, SessionEnded
+from jobs.kernel.errors import Forbidden, Invalid, NotFound, Rejected
 from jobs.kernel.outcome import State
 from jobs.kernel.policy import Access
 from jobs.kernel.record import JobRecord
@@ -55,8 +54,8 @@ def _view(command: type[Command], route: Route) -> View:
             asked, value = _validated(command)
             if not value.admits(who.role if who else None):
                 raise Forbidden
-            if counted := bool(given_passwords(value)):  # to hash one costs more than all the rest, so this comes first
-                _count(who)
+            if (counted := bool(given_passwords(value))) and who:  # to hash one costs more than all the rest
+                services().limits.count_caller(who)
             for limit in command.policy.limits:
                 services().limits.count(limit, value)
             there = owner_of is None or _has(target, owner_of, who)
@@ -65,32 +64,16 @@ def _view(command: type[Command], route: Route) -> View:
             submission = _submission(who, value, route, target, asked)
             earlier = _earlier(submission, there, looked_for=owner_of is not None)
         except (Rejected, HTTPException):
-            _count_refused(who, counted)
+            if who and not counted:
+                count_in_session(who)
             raise
         if earlier is None:
             return _submit(submission, asked, who, counted)
-        _count_refused(who, counted)
+        if who and not counted:
+            count_in_session(who)
         return _replay(earlier, asked)
 
     return write
-
-
-def _count(who: Caller | None) -> None:
-    """Count what is not counted as it is submitted. Raises RateLimited, SessionEnded, QueueDown, QueueFull."""
-    if who is not None:
-        services().limits.count_caller(who)
-
-
-def _count_refused(who: Caller | None, counted: bool) -> None:
-    """What never comes to be submitted counts all the same; without Redis it does not, and PostgreSQL is asked whether its
-    sender may hear of it."""
-    if who is None or counted:
-        return
-    try:
-        _count(who)
-    except (QueueDown, QueueFull):
-        if not stands(who.id, who.session_version):
-            raise SessionEnded from None
 
 
 def _validated(command: type[Command]) -> tuple[Terms, Command]:
