@@ -29,7 +29,7 @@ class Round:
 
 def round_of(server: Server, own: Backend, requests: Sequence[bytes], seconds: float, connections: int) -> Round:
     """Load for `seconds`, on an empty Redis. Raises AssertionError where a request was refused, or a 202 is no job."""
-    own.redis.flushall()
+    own.empty()
     before = server.cpu_seconds()
     outcome = load.closed_loop(server.port, requests, connections=connections, seconds=seconds)
     used = server.cpu_seconds() - before

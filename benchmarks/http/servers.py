@@ -47,6 +47,13 @@ class Backend:
     redis: Client
     folder: Path
 
+    def empty(self) -> None:
+        """Take everything out of Redis but the sessions of those who send."""
+        kept = {name: self.redis.hgetall(name) for name in self.redis.scan_iter(keys.sessions("*"))}
+        self.redis.flushall()
+        for name, sessions in kept.items():
+            self.redis.hset(name, mapping=sessions)
+
 
 @dataclass(frozen=True)
 class Server:
