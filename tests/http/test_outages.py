@@ -12,6 +12,7 @@ from psutil import Process
 from werkzeug.test import TestResponse
 
 from api.access import matrix
+from api.services import NAME, Services
 from local.postgres import Postgres
 from local.redis import Redis
 from tests.conftest import NO_LIMITS, PASSWORD, Person
@@ -203,7 +204,9 @@ def test_what_an_outcome_ends_has_ended_as_soon_as_redis_is_back(
         assert admin.get(f"/v1/jobs/{job}").get_json()["status"] == "succeeded"
     finally:
         redis_server.start()
-    until(lambda: told.get("/v1/orders").status_code == 401, 10)
+    own: Services = app.extensions[NAME]
+    until(lambda: not own.sessions.of(people["other"].id), 10)
+    assert told.get("/v1/orders").status_code == 401
 
 
 def test_creates_go_on_without_postgresql(user: Client, postgres_away: Callable[[], None]) -> None:
