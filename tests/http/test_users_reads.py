@@ -94,6 +94,16 @@ def test_somebody_else_is_answered_like_somebody_who_does_not_exist(
     assert admin.get(paths[0]).status_code == 200
 
 
+def test_who_was_deleted_just_now_is_told_so_and_not_that_there_is_no_such_thing(
+    other: Client, people: dict[str, Person], execute: Callable[..., Any]
+) -> None:
+    """Their session has not ended yet: the worker that deleted them is still to tell."""
+    assert other.get("/v1/users/me").status_code == 200
+    execute("UPDATE users SET deleted_at = now() WHERE id = %s", str(people["other"].id))
+    answer = other.get("/v1/users/me")
+    assert (answer.status_code, answer.get_json()["code"]) == (401, "session_ended")
+
+
 def test_the_list_is_for_admins(user: Client, nobody: Client) -> None:
     assert [client.get("/v1/users").status_code for client in (user, nobody)] == [403, 401]
     assert nobody.get("/v1/users/me").status_code == 401
