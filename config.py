@@ -39,6 +39,8 @@ WELL_KNOWN = frozenset(
 )
 """Passwords that servers, their images and their manuals come with; foobared is redis.conf's."""
 
+COUNTRY = re.compile(r"[A-Z]{2}")
+
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9-]+(\.[a-z0-9-]+)*(:[0-9]{1,5})?")
 """As a browser sends it (RFC 6454 §6.1), in lower case. Nothing in it can be taken for a pattern, as Flask-CORS does."""
 
@@ -80,6 +82,32 @@ class Settings(BaseSettings):
     order_window_seconds: int = Field(10_800, ge=0, description="the order timing rule's window (CONTRACT.md §4)")
     order_window_scope: Literal["customer", "global", "off"] = Field("customer", description="what the rule looks at")
 
+    twilio_account_sid: str = Field("", description="whose calls are placed; empty: no calls are")
+    twilio_auth_token: str = Field(
+        "", description="signs in at the provider, and verifies its callbacks; empty: none is believed", repr=False
+    )
+    twilio_from_number: str = Field("", description="what calls come from, in E.164, like +15005550006")
+    twilio_api_base_url: str = Field("https://api.twilio.com", description="the provider, a simulator of it or a proxy")
+    twilio_timeout_seconds: float = Field(10, gt=0, le=20, description="how long the provider's answer is waited for")
+    calls_per_second: float = Field(1, gt=0, le=1000, description="asked of the provider by all workers together")
+    call_countries: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="where to calls may go, like US,CA; empty: everywhere"
+    )
+    call_machine_detection: bool = Field(False, description="whether the provider tells answering machines from people")
+    call_reconcile_seconds: int = Field(
+        15, ge=1, le=3600, description="between two looks at the provider for calls whose answer or callbacks were lost"
+    )
+    call_settle_seconds: int = Field(
+        180, ge=1, description="how far apart two looks have to be that find nothing, for a call to be not placed"
+    )
+    call_silent_seconds: int = Field(120, ge=1, description="without a callback for so long, the provider is asked")
+    call_give_up_seconds: int = Field(
+        3600, ge=1, description="a call whose outcome nobody knows by then is left for people to look at"
+    )
+    circuit_failures: int = Field(3, ge=1, description="of a service, within the next, that open its circuit")
+    circuit_window_seconds: int = Field(30, ge=1, description="how long a failure counts")
+    circuit_open_seconds: int = Field(10, ge=1, description="until an open circuit lets the first probe through")
+
     cache_ttl_seconds: int = Field(60, ge=0, description="how long reads stay cached")
     lease_seconds: int = Field(6, ge=2, le=600, description="a worker's claim on a job, renewed while it works")
     batch_size: int = Field(
@@ -94,6 +122,8 @@ class Settings(BaseSettings):
     rate_limit_register: str = Field("5/hour", description="registrations from one address")
     rate_limit_login_address: str = Field("10/minute", description="logins from one address")
     rate_limit_login_account: str = Field("5/minute", description="logins to one account")
+    rate_limit_calls_user: str = Field("20/hour", description="calls of one user")
+    rate_limit_calls_destination: str = Field("3/hour", description="calls to one number, whoever asks for them")
 
     max_in_flight: int = Field(
         32, ge=0, description="writes, and reads, that one web process serves at once; more are refused (503); 0: none"
@@ -123,7 +153,7 @@ class Settings(BaseSettings):
         """Hosts still hand out `postgres://`, which SQLAlchemy no longer reads."""
         return url.replace("postgres://", "postgresql://", 1) if url.startswith("postgres://") else url
 
-    @field_validator("public_base_url")
+    @field_validator("public_base_url", "twilio_api_base_url")
     @classmethod
     def _http_url(cls, url: str) -> str:
         """Without a slash at the end, since paths that begin with one are put after it."""
@@ -145,18 +175,40 @@ class Settings(BaseSettings):
             )
         return origins
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("call_countries")
+    @classmethod
+    def _countries(cls, codes: tuple[str, ...]) -> tuple[str, ...]:
+        if wrong := [code for code in codes if not COUNTRY.fullmatch(code)]:
+            raise ValueError(f"{', '.join(wrong)}: should be ISO 3166 codes of countries, like US,CA")
+        return codes
+
+    @field_validator("cors_origins", "call_countries", mode="before")
     @classmethod
     def _split_on_commas(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("rate_limit_user", "rate_limit_register", "rate_limit_login_address", "rate_limit_login_account")
+    @field_validator(
+        "rate_limit_user",
+        "rate_limit_register",
+        "rate_limit_login_address",
+        "rate_limit_login_account",
+        "rate_limit_calls_user",
+        "rate_limit_calls_destination",
+    )
     @classmethod
     def _one_limit(cls, notation: str) -> str:
         """A write is counted in one window, in the round trip that submits it: so each setting is one limit."""
         if notation.strip() and len(parse_many(notation)) != 1:
             raise ValueError("should be one limit, like 600/minute; or empty, for none")
         return notation.strip()
+
+    @model_validator(mode="after")
+    def _all_of_an_account(self) -> Self:
+        named = {"TWILIO_AUTH_TOKEN": self.twilio_auth_token, "TWILIO_FROM_NUMBER": self.twilio_from_number}
+        if self.twilio_account_sid and not all(named.values()):
+            missing = " and ".join(name for name, value in named.items() if not value)
+            raise ValueError(f"TWILIO_ACCOUNT_SID needs {missing} as well")
+        return self
 
     @model_validator(mode="after")
     def _refuse_weak_secrets(self) -> Self:

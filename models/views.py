@@ -5,10 +5,13 @@ JSON conventions of CONTRACT.md §1: times RFC 3339 in UTC with `Z`, money a dec
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Protocol
 from uuid import UUID
+
+from models.call import Status
 
 
 def ident(value: UUID) -> str:
@@ -85,6 +88,58 @@ def user(row: UserRow) -> dict[str, Any]:
         "updated_at": instant(row.updated_at),
         "version": row.version,
     }
+
+
+class CallRow(Protocol):
+    """What a call needs to have to be shown."""
+
+    id: UUID
+    owner_id: UUID
+    phone_number: str
+    customer_name: str
+    workflow: str
+    status: str
+    sid: str | None
+    reason: str | None
+    duration: int | None
+    answered_by: str | None
+    created_at: datetime
+    updated_at: datetime
+    version: int
+
+
+def call(row: CallRow) -> dict[str, Any]:
+    """A call as `GET /v1/calls` lists it."""
+    return {
+        "id": ident(row.id),
+        "user_id": ident(row.owner_id),
+        "phone_number": row.phone_number,
+        "customer_name": row.customer_name,
+        "workflow": row.workflow,
+        "status": row.status,
+        "sid": row.sid,
+        "reason": row.reason,
+        "duration": row.duration,
+        "answered_by": row.answered_by,
+        "created_at": instant(row.created_at),
+        "updated_at": instant(row.updated_at),
+        "version": row.version,
+    }
+
+
+def call_with_timeline(row: CallRow, events: Iterable[CallEventRow]) -> dict[str, Any]:
+    """A call as `GET /v1/calls/{id}` shows it: with every status it has had, in the order of a call's life."""
+    ordered = sorted(events, key=lambda event: Status(event.status).rank)
+    timeline = [{"status": event.status, "at": instant(event.at), "source": event.source} for event in ordered]
+    return call(row) | {"timeline": timeline}
+
+
+class CallEventRow(Protocol):
+    """What an event of a call needs to have to be shown."""
+
+    status: str
+    at: datetime
+    source: str
 
 
 class ServiceRow(Protocol):

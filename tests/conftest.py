@@ -27,6 +27,8 @@ NO_LIMITS = {
     "rate_limit_user": "",
     "rate_limit_login_address": "",
     "rate_limit_login_account": "",
+    "rate_limit_calls_user": "",
+    "rate_limit_calls_destination": "",
 }
 TEMPLATE = "template_millrace"
 
@@ -85,6 +87,10 @@ def settings_for(postgres: Postgres, redis_server: Redis, database: str) -> Sett
         redis_url=redis_server.url,
         secret_key=secrets.token_urlsafe(32),
         jwt_secret_key=secrets.token_urlsafe(32),
+        twilio_account_sid="AC" + secrets.token_hex(16),
+        twilio_auth_token=secrets.token_hex(16),
+        twilio_from_number="+15005550006",
+        twilio_api_base_url="http://127.0.0.1:9",  # nobody listens there; tests that dial start a simulator
         **NO_LIMITS,
     )
 
@@ -133,7 +139,7 @@ def settings(base_settings: Settings, people: dict[str, Person], execute: Callab
     redis = broker.connect(base_settings.redis_url, timeout=5)
     redis.flushall()
     redis.acl_log_reset()
-    execute("TRUNCATE orders, order_scopes, receipts")
+    execute("TRUNCATE calls, call_events, orders, order_scopes, receipts")
     execute("DELETE FROM users WHERE id <> ALL(%s::uuid[])", [str(person.id) for person in people.values()])
     for name, person in people.items():
         execute(

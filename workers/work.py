@@ -10,6 +10,7 @@ from jobs.kernel.command import KIND, Command
 from jobs.kernel.envelope import Job, load, open_command
 from jobs.kernel.errors import AppError, Failed
 from jobs.kernel.outcome import Done, Outcome, failed
+from jobs.kernel.ports import Conclusion
 from workers.leases import Delivery
 
 CRASHES_TO_DEATH = 3
@@ -18,13 +19,15 @@ CRASHES_TO_DEATH = 3
 
 @dataclass(slots=True)
 class Work:
-    """A delivery; the job in it, where it could be read; and its outcome, as soon as that is known."""
+    """A delivery; the job in it, where it could be read; and its outcome, as soon as that is known. `conclusion`: the last
+    step of a job that was conducted, still to be taken."""
 
     delivery: Delivery
     envelope: dict[str, Any] | None = None
     job: Job[Any] | None = None
     outcome: Outcome | None = None
     resource: str | None = None
+    conclusion: Conclusion | None = None
 
     @property
     def id(self) -> UUID:

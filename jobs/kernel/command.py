@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 from uuid import UUID
@@ -12,13 +12,15 @@ from pydantic import BaseModel, ConfigDict
 
 from jobs.kernel import registry
 from jobs.kernel.errors import DeclarationError
-from jobs.kernel.policy import Access, Policy
+from jobs.kernel.policy import QUEUES, Access, Policy
 from models.views import ident
 
 if TYPE_CHECKING:
+    from config import Settings
     from jobs.kernel.context import Context
     from jobs.kernel.envelope import Job
     from jobs.kernel.outcome import Outcome
+    from jobs.kernel.ports import Conclusion, Outside
 
 KIND = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 ROUTE = re.compile(r"(POST|PUT|PATCH|DELETE) (/v1(?:/(?:[a-z0-9_-]+|\{id\}))+)")
@@ -43,10 +45,12 @@ class Command(BaseModel):
     `policy`: queue, access, retries, time-out. `creates`: what it makes bears the job's own id, and is found beside the
     route, or in the collection that is named instead of True.
     `target`: the model of the row that `{id}` in the route names; it has an `owner_id`.
+    `every`: the setting that says how many seconds lie between two of them; the scheduler sends it, and it has no fields.
 
     The class docstring is the operation's summary (its first line) and description. A subclass carries itself out
     by `handle` (one at a time) or `handle_many` (a set in one go); kinds that inherit the same `handle_many` are
-    handled together. A wrong declaration raises DeclarationError at import.
+    handled together. What works outside PostgreSQL as well is carried out by `conduct`, on a queue of threads.
+    A wrong declaration raises DeclarationError at import.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -57,6 +61,7 @@ class Command(BaseModel):
     policy: ClassVar[Policy]
     creates: ClassVar[str | None] = None
     target: ClassVar[type[Any] | None] = None
+    every: ClassVar[str | None] = None
 
     def __init_subclass__(cls, **declaration: Any) -> None:
         """The declaration is read below, once pydantic has made the fields."""
@@ -72,6 +77,7 @@ class Command(BaseModel):
         policy: Policy | None = None,
         creates: bool | str = False,
         target: type[Any] | None = None,
+        every: str | None = None,
         **unknown: Any,
     ) -> None:
         if unknown:
@@ -80,7 +86,7 @@ class Command(BaseModel):
             cls.policy = policy
         if kind is None:
             return
-        cls.kind, cls.aliases, cls.target = kind, tuple(aliases), target
+        cls.kind, cls.aliases, cls.target, cls.every = kind, tuple(aliases), target, every
         cls.route = _route(cls, route) if route else None
         cls.creates = _collection(cls, creates)
         _check(cls)
@@ -98,6 +104,9 @@ class Command(BaseModel):
         runs. Whose the target is, is asked apart from it."""
         return self.policy.access.admits(role)
 
+    def check(self, settings: Settings) -> None:
+        """Look at what only the settings can tell is wrong with it, before it is queued. Raises Invalid."""
+
     def sender(self) -> str | None:
         """What tells those apart who send this without a token, so that each has idempotency keys of their own."""
         return None
@@ -114,10 +123,30 @@ class Command(BaseModel):
         """Carry the set out in the open transaction, in set-based SQL; one outcome per job, in order."""
         raise DeclarationError(f"{cls.__qualname__} has no handle_many")
 
+    def conduct(self, outside: Outside, job: Job[Self]) -> Conclusion:
+        """Carry this one out in steps, some of them outside PostgreSQL; what is returned is called in the last transaction,
+        which commits together with the job's outcome.
+
+        Any step may be the last that a worker comes to, and the next execution begins at the first again: so each writes
+        down, in a transaction of its own, what the next execution has to know. Raises Rejected, Snooze or Cancelled as
+        `handle` does; anything else is retried by policy.
+        """
+        raise DeclarationError(f"{type(self).__qualname__} has no conduct")
+
+    def under_way(self, ctx: Context, job: Job[Self]) -> bool:
+        """Whether something has been begun that cannot be taken back: then it is brought to its end, whatever has become of
+        its sender's right to it."""
+        return False
+
 
 def handles_many(cls: type[Command]) -> bool:
     """Whether the kind is carried out as a set."""
     return cls.handle_many.__qualname__ != Command.handle_many.__qualname__
+
+
+def is_conducted(cls: type[Command]) -> bool:
+    """Whether the kind is carried out in steps, some of them outside PostgreSQL."""
+    return cls.conduct is not Command.conduct
 
 
 def _route(cls: type[Command], text: str) -> Route:
@@ -146,8 +175,7 @@ def _check(cls: type[Command]) -> None:
         raise wrong("needs a policy")
     if not (cls.__dict__.get("__doc__") or "").strip():
         raise wrong("needs a docstring: it is the operation's summary")
-    if (cls.handle is not Command.handle) == handles_many(cls):
-        raise wrong("needs either handle or handle_many, not both")
+    _check_way(cls, wrong)
     if cls.route is not None and cls.route.has_target != (cls.target is not None):
         raise wrong("a route with {id} needs target=, the model it names, and no other route may have one")
     if cls.target is not None and not hasattr(cls.target, "owner_id"):
@@ -156,3 +184,13 @@ def _check(cls: type[Command]) -> None:
         raise wrong("access ANYONE makes sense only with a route")
     if cls.route is not None and cls.policy.access is Access.OPERATOR:
         raise wrong("access OPERATOR makes sense only without a route")
+
+
+def _check_way(cls: type[Command], wrong: Callable[[str], DeclarationError]) -> None:
+    """How it is carried out, and who sends it where nobody asks for it."""
+    if (cls.handle is not Command.handle) + handles_many(cls) + is_conducted(cls) != 1:
+        raise wrong("needs one of handle, handle_many and conduct")
+    if is_conducted(cls) and QUEUES[cls.policy.queue] != "threads":
+        raise wrong(f"conduct needs a queue of threads, which {cls.policy.queue!r} is not")
+    if cls.every is not None and (cls.route or cls.model_fields or cls.policy.access is not Access.OPERATOR):
+        raise wrong("every= needs access OPERATOR, no route and no fields: nobody but the scheduler sends it")

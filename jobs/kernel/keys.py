@@ -45,3 +45,8 @@ def sessions(user: UUID | str) -> str:
 
 def stats(name: str) -> str:
     return f"millrace:stats:{name}"
+
+
+def circuit(name: str) -> str:
+    """A hash of what is known of a service: its circuit, and its rate."""
+    return f"millrace:circuit:{name}"

@@ -48,10 +48,13 @@ class Access(StrEnum):
 @dataclass(frozen=True, slots=True)
 class RateLimit:
     """A limit beside the caller's own. `setting`: the one that holds it, in Flask-Limiter's notation. `by`: what is counted
-    apart: the client's `address`, or an attribute of what is sent."""
+    apart: the client's `address`, the `caller`, or an attribute of what is sent. `per_job`: counted where a job is made of
+    a request, in the step that makes it; so the same request again, under its key, counts nothing. Else each request
+    counts, before anything else is done for it."""
 
     setting: str
     by: str
+    per_job: bool = False
 
 
 @dataclass(frozen=True, slots=True)

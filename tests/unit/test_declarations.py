@@ -14,6 +14,7 @@ from jobs.kernel.policy import Access, Policy
 from models import Order, OrderScope
 
 DEFAULT = Policy("default")
+BY_US = Policy("default", access=Access.OPERATOR)
 
 
 def handle(self: Any, ctx: Any, job: Any) -> None:
@@ -59,8 +60,14 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "creates without a route": ({"creates": True}, "creates"),
     "creates with {id}": ({"creates": True, "route": "PUT /v1/things/{id}", "target": Order}, "creates"),
     "open to anyone without a route": ({"policy": Policy("default", access=Access.ANYONE)}, "ANYONE"),
-    "two handlers": ({"members": {"handle_many": classmethod(handle_many)}}, "either handle or handle_many"),
-    "no handler": ({"members": {"handle": Command.handle}}, "either handle or handle_many"),
+    "two handlers": ({"members": {"handle_many": classmethod(handle_many)}}, "one of handle, handle_many and conduct"),
+    "no handler": ({"members": {"handle": Command.handle}}, "one of handle, handle_many and conduct"),
+    "conduct in a batch": ({"members": {"handle": Command.handle, "conduct": handle}}, "queue of threads"),
+    "fields that nobody fills in": (
+        {"members": {"__annotations__": {"name": str}, "name": ""}, "every": "call_reconcile_seconds", "policy": BY_US},
+        "every= needs",
+    ),
+    "sent by the scheduler and by users": ({"every": "call_reconcile_seconds"}, "every= needs"),
     "a keyword that there is not": ({"retires": 3}, "retires"),
 }
 
