@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-DOMAINS = ("orders", "users")
+DOMAINS = ("orders", "calls", "call_reports", "users")
 
 
 def load() -> None:

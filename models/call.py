@@ -65,7 +65,7 @@ class Call(Base):
     `asked_at`: when the provider was last asked to place it; null where it was not, or has said no. Together with no
     `sid` it means that nobody knows whether the call was placed: then it is never asked again. `asks`: how often it was.
     `looked_at`: when the provider was last asked what became of it. `missed_at`: when that first found nothing.
-    `reason`: a sentence on why it failed, or is open still. `duration`: seconds. `version` counts what a client can see.
+    `ended_by`: the job that last asked the provider to end it. `reason`: a sentence on why it failed, or is open still. `duration`: seconds. `version` counts what a client can see.
     """
 
     __tablename__ = "calls"
@@ -84,6 +84,7 @@ class Call(Base):
     asked_at: Mapped[Instant | None]
     looked_at: Mapped[Instant | None]
     missed_at: Mapped[Instant | None]
+    ended_by: Mapped[UUID | None]
     version: Mapped[int] = mapped_column(server_default="1")
     created_at: Mapped[Instant]
     updated_at: Mapped[Instant]

@@ -46,6 +46,7 @@ def calls() -> None:
         sa.Column("asked_at", INSTANT),
         sa.Column("looked_at", INSTANT),
         sa.Column("missed_at", INSTANT),
+        sa.Column("ended_by", UUID()),
         sa.Column("version", sa.Integer(), server_default="1", nullable=False),
         sa.Column("created_at", INSTANT, nullable=False),
         sa.Column("updated_at", INSTANT, nullable=False),

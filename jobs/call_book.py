@@ -1,0 +1,241 @@
+"""The call book: what becomes of a call, by what we have done and what the carrier tells (CONTRACT.md §5).
+
+A call goes forwards only. That the carrier is asked is written down before, and its answer after; where the second is
+missing nobody knows whether a telephone rings, and the carrier is never asked to place that call again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from math import ceil
+from uuid import UUID
+
+import structlog
+from limits import parse
+
+from jobs.kernel.context import Context
+from jobs.kernel.errors import AppError, Cancelled, Conflict, Failed, NotFound, RateLimited
+from jobs.kernel.failpoints import Point, reach
+from jobs.kernel.outcome import Again, Done, Outcome, State, failed, rejected, succeeded
+from jobs.kernel.policy import Retry
+from jobs.kernel.ports import LeaseLost, Placed
+from models import call_store
+from models.call import Call, Status
+
+log = structlog.get_logger(__name__)
+
+FIRST_LOOK = timedelta(seconds=3)
+"""After an answer was lost: what the carrier has taken, it lists by then."""
+
+BEFORE, AFTER = timedelta(minutes=1), timedelta(minutes=5)
+"""How far the carrier's time of a call may lie from ours, of when we asked for it."""
+
+BACK_OFF = Retry(attempts=1_000_000, base=1, cap=60)
+SEVERAL = "The carrier has more than one call that this could be; nobody is phoned again."
+NOT_PLACED = "The carrier has no such call: its answer was lost, and with it the request."
+
+
+class CallBook:
+    """The calls of one transaction."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._session = ctx.session
+        self._settings = ctx.settings
+
+    def open(self, call_id: UUID, owner: UUID, moment: datetime, wanted: dict[str, str]) -> Call:
+        """The call of a job, which is entered as requested when it comes for the first time.
+
+        Raises RateLimited, and Conflict (`call_in_progress`) while the same user's call to that number is open."""
+        call = call_store.lock(self._session, call_id)
+        if call is not None:
+            return call
+        self._within_caps(owner, wanted["phone_number"])
+        entered = {"id": call_id, "owner_id": owner, "created_at": moment, "updated_at": moment}
+        if not call_store.add(self._session, **entered, **wanted, status=Status.REQUESTED.value):
+            raise Conflict("You have a call to this number that has not ended.", code="call_in_progress")
+        call = self.get(call_id)
+        call_store.add_event(self._session, call, Status.REQUESTED, moment, "worker", None)
+        return call
+
+    def get(self, call_id: UUID) -> Call:
+        """The call, locked. Raises NotFound."""
+        call = call_store.lock(self._session, call_id)
+        if call is None:
+            raise NotFound
+        return call
+
+    def dial(self, call_id: UUID) -> Call:
+        """Write down that the carrier is about to be asked. Raises RateLimited; Cancelled where that is wanted no more; and
+        LeaseLost where another execution of the same job has asked."""
+        call = self.get(call_id)
+        if Status(call.status).final:
+            raise Cancelled
+        if call.asked_at is not None or call.sid is not None:
+            raise LeaseLost
+        call_store.serialize_counts(self._session, call)
+        self._within_caps(call.owner_id, call.phone_number)
+        call.asked_at = self._ctx.now
+        call.asks += 1
+        self.advance(call, Status.DIALING)
+        return call
+
+    def not_asked(self, call_id: UUID, asks: int) -> Call:
+        """Take back that it was asked for the `asks`-th time: it was not, or in vain."""
+        call = self.get(call_id)
+        if call.asks == asks and call.sid is None and call.status == Status.DIALING:
+            call.asked_at = None
+        return call
+
+    def wait(self, call_id: UUID, asks: int) -> Outcome:
+        """The carrier could not be asked, or wants to be asked later."""
+        call = self.not_asked(call_id, asks)
+        if call.sid is not None or Status(call.status).final:
+            return self.outcome(call)
+        return Again(self._ctx.now + timedelta(seconds=1 + (BACK_OFF.delay(min(asks, 30)) or 0)), counted=False)
+
+    def taken(self, call_id: UUID, placed: Placed) -> Outcome:
+        """The carrier has taken the call."""
+        call = self.get(call_id)
+        self._bind(call, placed, "worker")
+        self._session.flush()
+        reach(Point.SID_WRITTEN)
+        return self._told(call)
+
+    def refuse(self, call_id: UUID, refusal: AppError) -> Outcome:
+        """The call is not placed, for good: the carrier, or a rule, says no."""
+        call = self.get(call_id)
+        call.asked_at = None
+        call.reason = refusal.detail
+        self.advance(call, Status.FAILED)
+        return rejected(refusal)
+
+    def lose(self, call_id: UUID) -> Outcome:
+        """The carrier was asked, and nobody knows what came of it."""
+        call = self.get(call_id)
+        if call.sid is not None or Status(call.status).final:
+            return self.outcome(call)
+        self.advance(call, Status.UNKNOWN)
+        return Again(self._ctx.now + min(FIRST_LOOK, self._between_looks), counted=False)
+
+    def looked(self, call_id: UUID, found: Sequence[Placed]) -> Call:
+        """The carrier has listed the calls to the number of one whose answer was lost: it is the one that nobody else's is;
+        where twice there was none, it was not placed; and where there are several, people have to look."""
+        call = self.get(call_id)
+        if call.sid is not None or Status(call.status).final or call.asked_at is None:
+            return call
+        self.advance(call, Status.UNKNOWN)
+        call.looked_at = now = self._ctx.now
+        near = [each for each in found if _is_near(each, call.asked_at)]
+        taken = call_store.known(self._session, [each.sid for each in near], but=call.id)
+        candidates = [each for each in near if each.sid not in taken]
+        if not candidates:
+            self._miss(call, now)
+        elif len(candidates) == 1 and not call_store.rivals(self._session, call):
+            self._bind(call, candidates[0], "reconciliation")
+        elif call.reason != SEVERAL:
+            call.reason, call.version = SEVERAL, call.version + 1
+            log.error("call_ambiguous", call_id=str(call.id), sids=[each.sid for each in candidates])
+        return call
+
+    def outcome(self, call: Call) -> Outcome:
+        """What is to be told of the job that places a call, as the call now is."""
+        if call.sid is not None:
+            return self._told(call)
+        match Status(call.status):
+            case Status.CANCELED:
+                return Done(State.CANCELED)
+            case Status.NOT_PLACED:
+                return failed(Failed(NOT_PLACED, code="not_placed"))
+            case Status.FAILED:
+                return rejected(Conflict(call.reason, code="call_refused"))
+        if self.is_given_up(call):
+            call.reason = call.reason or "The carrier could not be asked what became of it."
+            call.version += 1
+            log.error("call_left_unknown", call_id=str(call.id), reason=call.reason)
+            return failed(Failed("Nobody knows whether the call was placed.", code="outcome_unknown"))
+        return Again(self._ctx.now + self._between_looks, counted=False)
+
+    def is_given_up(self, call: Call) -> bool:
+        """Whether it was asked for so long ago that its job does not wait any longer for what came of it."""
+        return call.asked_at is not None and self._ctx.now - call.asked_at > self._seconds("call_give_up_seconds")
+
+    def hear(
+        self, call: Call, placed: Placed, source: str, at: datetime | None = None, sequence: int | None = None
+    ) -> None:
+        """The carrier tells of a call: how far it has come, and by which name it goes. Raises Conflict for another name than
+        it goes by already."""
+        if call.sid is not None and call.sid != placed.sid:
+            log.error("call_has_two_names", call_id=str(call.id), sids=[call.sid, placed.sid])
+            raise Conflict("The carrier knows this call by another name.", code="call_has_two_names")
+        self._bind(call, placed, source, at, sequence)
+
+    def advance(
+        self,
+        call: Call,
+        status: Status,
+        source: str = "worker",
+        at: datetime | None = None,
+        sequence: int | None = None,
+    ) -> bool:
+        """A call has had a status: whether that changed anything that can be seen of it."""
+        new = call_store.add_event(self._session, call, status, at or self._ctx.now, source, sequence)
+        follows = status.follows(Status(call.status))
+        if follows:
+            call.status = status.value
+            call.updated_at = max(call.updated_at, self._ctx.now)
+        if new or follows:
+            call.version += 1
+        return new or follows
+
+    def _bind(
+        self, call: Call, placed: Placed, source: str, at: datetime | None = None, sequence: int | None = None
+    ) -> None:
+        before = (call.sid, call.duration, call.answered_by, call.reason)
+        call.sid = placed.sid
+        call.reason = None if call.status == Status.UNKNOWN else call.reason
+        call.duration = placed.duration if placed.duration is not None else call.duration
+        call.answered_by = placed.answered_by or call.answered_by
+        moved = self.advance(call, Status(placed.status), source, at, sequence)
+        if not moved and before != (call.sid, call.duration, call.answered_by, call.reason):
+            call.version += 1
+
+    def _miss(self, call: Call, now: datetime) -> None:
+        if call.missed_at is None:
+            call.missed_at = now
+        elif now - call.missed_at >= self._seconds("call_settle_seconds"):
+            call.reason = NOT_PLACED
+            self.advance(call, Status.NOT_PLACED, "reconciliation")
+
+    def _told(self, call: Call) -> Outcome:
+        return succeeded(call_store.view(self._session, call))
+
+    def _within_caps(self, owner: UUID, phone_number: str) -> None:
+        """What the API has counted before, counted again by what was really placed. Raises RateLimited."""
+        self._within("rate_limit_calls_user", partial(call_store.asked_of, self._session, owner))
+        self._within("rate_limit_calls_destination", partial(call_store.asked_to, self._session, phone_number))
+
+    def _within(self, setting: str, asked: Callable[[datetime], tuple[int, datetime | None]]) -> None:
+        notation = getattr(self._settings, setting)
+        if not notation:
+            return
+        cap = parse(notation)
+        window = timedelta(seconds=cap.get_expiry())
+        count, first = asked(self._ctx.now - window)
+        if count >= cap.amount and first is not None:
+            wait = max(1, ceil((first + window - self._ctx.now).total_seconds()))
+            raise RateLimited("Too many calls, of yours or to this number; try again later.", retry_after=wait)
+
+    @property
+    def _between_looks(self) -> timedelta:
+        return self._seconds("call_reconcile_seconds")
+
+    def _seconds(self, setting: str) -> timedelta:
+        return timedelta(seconds=getattr(self._settings, setting))
+
+
+def _is_near(placed: Placed, asked_at: datetime) -> bool:
+    """Whether a call was made about when we asked for one; one without a time may have been."""
+    return placed.created_at is None or asked_at - BEFORE <= placed.created_at <= asked_at + AFTER

@@ -1,0 +1,120 @@
+"""What becomes of calls, as the carrier tells it: by callbacks, and when it is asked for what never came (CONTRACT.md §5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from time import monotonic
+from typing import Annotated, Any, Literal, Self
+from uuid import UUID
+
+import structlog
+from pydantic import Field, StringConstraints
+
+from jobs.call_book import BEFORE, CallBook
+from jobs.kernel.command import Command
+from jobs.kernel.context import Context
+from jobs.kernel.envelope import Job
+from jobs.kernel.errors import Conflict, NotFound, Rejected
+from jobs.kernel.outcome import Outcome, rejected, succeeded
+from jobs.kernel.policy import Access, Policy, Retry
+from jobs.kernel.ports import CARRIER, Conclusion, Outside, Placed, Refused, Trouble
+from models import Call, call_store
+from models.call import Status
+
+log = structlog.get_logger(__name__)
+
+TOLD = Policy(queue="default", access=Access.OPERATOR, retry=Retry(attempts=8, base=0.5, cap=60))
+RECONCILED = Policy(queue="calls", access=Access.OPERATOR, retry=Retry(attempts=1), timeout=60)
+
+MOST_RECONCILED = 50
+RECONCILED_WITHIN = 25.0
+"""Seconds after which one reconciliation leaves the rest to the next."""
+
+WATCHED_FOR = timedelta(days=1)
+"""How long the carrier is asked for a call whose answer was lost."""
+
+
+Sid = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+Told = Literal["queued", "initiated", "ringing", "in_progress", "completed", "busy", "no_answer", "failed", "canceled"]
+
+
+class RecordStatus(Command, kind="calls.record_status", policy=TOLD):
+    """Record what the carrier tells of a call. `call`: the one that its URL was made for; `at`: when it says it was."""
+
+    sid: Sid
+    status: Told
+    call: UUID | None = None
+    sequence: int | None = Field(None, ge=0)
+    at: datetime | None = None
+    duration: int | None = Field(None, ge=0, le=10_000_000)
+    answered_by: Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,32}$")] | None = None
+
+    @classmethod
+    def handle_many(cls, ctx: Context, jobs: Sequence[Job[Any]]) -> Sequence[Outcome]:
+        """The calls are locked together; what is told of one call by several is taken in their order of sending."""
+        commands = [job.command for job in jobs]
+        ids = {command.call for command in commands if command.call}
+        calls = call_store.lock_many(ctx.session, ids, {command.sid for command in commands})
+        by_id, by_sid = {call.id: call for call in calls}, {call.sid: call for call in calls}
+        book = CallBook(ctx)
+        told: dict[UUID, Outcome] = {}
+        for job in sorted(jobs, key=lambda job: (job.command.sequence or 0, job.moment)):
+            command = job.command
+            call = by_id.get(command.call) or by_sid.get(command.sid)
+            told[job.id] = command.record(book, call, taken=by_sid.get(command.sid) not in (None, call))
+        return [told[job.id] for job in jobs]
+
+    def record(self, book: CallBook, call: Call | None, *, taken: bool) -> Outcome:
+        """What is told of `call`. `taken`: another call goes by that name."""
+        placed = Placed(self.sid, self.status, duration=self.duration, answered_by=self.answered_by)
+        try:
+            if call is None:
+                raise NotFound("No call of ours goes by this name.")
+            if taken:
+                raise Conflict("Another call goes by this name.", code="call_has_two_names")
+            book.hear(call, placed, "callback", self.at, self.sequence)
+        except Rejected as refusal:
+            return rejected(refusal)
+        return succeeded()
+
+
+class ReconcileCalls(Command, kind="calls.reconcile", policy=RECONCILED, every="call_reconcile_seconds"):
+    """Ask the carrier for calls whose callbacks never came, and for those whose answer was lost and whose job is over."""
+
+    def conduct(self, outside: Outside, job: Job[Self]) -> Conclusion:
+        began = monotonic()
+        with outside.transaction() as ctx:
+            due = self._due(ctx)
+        for call in due:
+            if monotonic() - began > RECONCILED_WITHIN:
+                break
+            try:
+                self._ask(outside, call)
+            except (Trouble, Refused, Rejected) as answer:
+                log.warning("call_not_reconciled", call_id=str(call.id), error=type(answer).__name__)
+        return lambda ctx: succeeded({"due": len(due)})
+
+    def _due(self, ctx: Context) -> list[Call]:
+        """Calls to ask for; looked at now, so that the next one asks for others. Those that nobody places any more are closed."""
+        for call in call_store.lock_left(ctx.session, MOST_RECONCILED):
+            call.reason = "Its job was over before it was placed."
+            CallBook(ctx).advance(call, Status.CANCELED)
+        silent_since = ctx.now - timedelta(seconds=ctx.settings.call_silent_seconds)
+        due = call_store.lock_due(ctx.session, silent_since, ctx.now - WATCHED_FOR, MOST_RECONCILED)
+        for call in due:
+            call.looked_at = ctx.now
+        return due
+
+    def _ask(self, outside: Outside, call: Call) -> None:
+        with outside.enter(CARRIER):
+            if call.sid is not None:
+                found = [outside.carrier.fetch(call.sid)]
+            else:
+                found = outside.carrier.find(call.phone_number, (call.asked_at or call.created_at) - BEFORE)
+        with outside.transaction() as ctx:
+            book = CallBook(ctx)
+            if call.sid is None:
+                book.looked(call.id, found)
+            else:
+                book.hear(book.get(call.id), found[0], "reconciliation")
