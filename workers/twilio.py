@@ -35,6 +35,7 @@ DENIALS = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.PROXY_AUTHE
 SPELLED = {"in-progress": Status.IN_PROGRESS, "no-answer": Status.NO_ANSWER}
 
 REASONS = {
+    20008: "Test credentials cannot ask for this.",
     13223: "The number is not one that can be called.",
     13224: "The number is not valid.",
     21210: "The number that calls come from is not verified at the provider.",
