@@ -28,16 +28,16 @@ Source: https://www.postgresql.org/docs/18/libpq-connect.html#LIBPQ-PARAMKEYWORD
 """
 
 
-def writer(url: str, *, lease_seconds: float) -> Sessions:
+def writer(url: str, *, lease_seconds: float, connections: int = 2) -> Sessions:
     """Sessions for workers. Their time limits stay below the lease, so that a stuck transaction ends before
-    another worker may take its jobs over (DESIGN.md §3)."""
+    another worker may take its jobs over (DESIGN.md §3). `connections`: that are kept; as many again in bursts."""
     limits = {
         "lock_timeout": lease_seconds * 0.4,
         "idle_in_transaction_session_timeout": lease_seconds * 0.6,
         "statement_timeout": lease_seconds * 0.8,
     }
     options = " ".join(f"-c {name}={int(seconds * 1000)}" for name, seconds in limits.items())
-    return _sessions(_engine(url, options, application_name="millrace-worker", pool_size=2))
+    return _sessions(_engine(url, options, application_name="millrace-worker", pool_size=connections))
 
 
 def reader(url: str) -> Sessions:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -17,26 +17,32 @@ from jobs.kernel import broker, registry
 from jobs.kernel.ledger import Ledger
 from jobs.kernel.outcome import State
 from jobs.kernel.policy import QUEUES
+from jobs.kernel.ports import Carrier
 from jobs.kernel.secret import SEALED
 from jobs.kernel.submit import Submission, Submitter, new_id
 from models.session import Sessions, writer
+from workers.conductor import Conductor
 from workers.executor import Executor
 from workers.leases import Delivery, Leases
+from workers.outside import Gate, Services
 from workers.scheduler import DueScheduler
 from workers.settle import Settlement
-from workers.work import opened
+from workers.work import Work, opened
 
 
 @dataclass
 class Road:
     """A submitter, one worker and a scheduler that do nothing by themselves, each with its own rights in Redis.
 
-    `settings`, `redis`: the administrator's. `redis_as`: the URL of one of Redis's users.
+    `settings`, `redis`: the administrator's. `redis_as`: the URL of one of Redis's users. `carrier`, `gates`: what
+    conducted jobs find outside; both may be set at any time.
     """
 
     settings: Settings
     owner: UUID
     redis_as: Callable[[str], str]
+    carrier: Carrier | None = None
+    gates: Mapping[str, Gate] = field(default_factory=dict)
     redis: Redis = field(init=False)
     sessions: Sessions = field(init=False)
 
@@ -54,7 +60,7 @@ class Road:
         """The same, under other settings."""
         given = changes.get("redis_url")
         redis_as = (lambda _: given) if given else self.redis_as
-        return Road(self.settings.model_copy(update=changes), self.owner, redis_as)
+        return Road(self.settings.model_copy(update=changes), self.owner, redis_as, self.carrier, self.gates)
 
     @property
     def of_worker(self) -> Settings:
@@ -82,7 +88,17 @@ class Road:
         return self.leases.reserve(list(QUEUES), most)
 
     def execute(self, deliveries: Sequence[Delivery]) -> list[Settlement]:
-        return self.executor.run([opened(delivery) for delivery in deliveries])
+        """Carry jobs out: those of queues of batches in one go, those of queues of threads one by one."""
+        works = [opened(delivery) for delivery in deliveries]
+        settlements = self.executor.run([work for work in works if QUEUES[work.delivery.queue] == "batch"])
+        for work in works:
+            if QUEUES[work.delivery.queue] == "threads":
+                settlements += self.conduct(work)
+        return settlements
+
+    def conduct(self, work: Work, ours: Callable[[], bool] = lambda: True) -> list[Settlement]:
+        """Carry one job out as a thread does. `ours`: whether its lease cannot be another worker's yet."""
+        return Conductor(self.sessions, self.settings, Services(self.carrier, self.gates)).run(work, ours)
 
     def work(self, most: int = 100) -> int:
         """Do everything that is queued, in batches of `most`; returns how many executions that took."""

@@ -13,7 +13,6 @@ from functools import cache
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
-from uuid import UUID
 
 import structlog
 from sqlalchemy.orm import Session
@@ -22,23 +21,17 @@ from config import Settings
 from jobs.kernel.command import Command, handles_many
 from jobs.kernel.context import Context
 from jobs.kernel.envelope import Job
-from jobs.kernel.errors import Cancelled, Failed, Forbidden, Rejected, Snooze
+from jobs.kernel.errors import Failed
 from jobs.kernel.failpoints import Point, reach
-from jobs.kernel.outcome import Again, Done, Outcome, State, failed, rejected, succeeded
+from jobs.kernel.outcome import SAID, Again, Done, Outcome, failed, said, succeeded
 from models.session import DATABASE_ERRORS, Sessions
-from models.sets import fetch
-from models.views import ident
 from workers import receipts
 from workers.faults import UnheardError, database_gone, reply_lost
+from workers.guard import authorize
 from workers.settle import Final, HandBack, Settlement
 from workers.work import Work
 
 log = structlog.get_logger(__name__)
-
-SENDERS = """
-    SELECT id, role, session_version FROM users
-    WHERE id = ANY(CAST(%(ids)s AS uuid[])) AND disabled_at IS NULL AND deleted_at IS NULL
-    """
 
 Clock = Callable[[], datetime]
 
@@ -56,8 +49,8 @@ class Executor:
         self._sessions = sessions
         self._settings = settings
 
-    def run(self, works: list[Work]) -> list[Settlement]:
-        """Carry a batch out and commit it; one settlement per delivery.
+    def run(self, works: list[Work], clock: Clock | None = None) -> list[Settlement]:
+        """Carry a batch out and commit it; one settlement per delivery. `clock`: of whoever began with it before.
 
         What is delivered for the first time has no receipt, as a rule, so none is looked for: where there is one
         all the same, writing another fails, and the batch begins again with a look.
@@ -65,7 +58,7 @@ class Executor:
         if not works:
             return []
         new = all(work.delivery.attempt == work.delivery.run == 1 for work in works)
-        return self._run(works, redis_clock(works[0].delivery.started_at), look=not new)
+        return self._run(works, clock or redis_clock(works[0].delivery.started_at), look=not new)
 
     def _run(self, works: list[Work], clock: Clock, *, look: bool = True) -> list[Settlement]:
         decided = [work.outcome for work in works]
@@ -81,7 +74,7 @@ class Executor:
             if not look and receipts.overtaken(error):
                 return self._run(works, clock)
             if len(works) == 1:
-                return self._raised(works[0], error, clock)
+                return self.raised(works[0], error, clock)
             half = len(works) // 2
             return self._run(works[:half], clock) + self._run(works[half:], clock)
 
@@ -101,7 +94,7 @@ class Executor:
             firsts = receipts.first_outcomes(session, works) if look else {}
             told = [Settlement(work.delivery, firsts[work.id]) for work in works if work.id in firsts]
             ours = [work for work in works if work.id not in firsts] if told else works
-            roles = self._guard(session, ours)
+            roles = authorize(session, ours)
             self._handle(Context(session, self._settings, clock(), roles), ours)
             reach(Point.EFFECT_WRITTEN)
             finished_at = clock()
@@ -113,31 +106,23 @@ class Executor:
             _commit(session)
         return told + [_settlement(work, finished_at) for work in ours]
 
-    def _guard(self, session: Session, works: list[Work]) -> dict[UUID, str]:
-        """Authorize again, as things are now: who sent a job may have lost the right to it since."""
-        senders = {work.delivery.owner for work in works if work.delivery.owner}
-        found = fetch(session, SENDERS, ids=[ident(sender) for sender in senders]) if senders else []
-        present = {sender: (role, version) for sender, role, version in found}
-        for work in works:
-            owner, command = work.delivery.owner, work.command
-            role, version = present.get(owner, (None, None)) if owner else (None, None)
-            gone = owner is not None and role is None
-            if work.outcome is None and command and (gone or not command.admits(role) or work.outlived(version)):
-                work.outcome = rejected(Forbidden())
-        return {sender: role for sender, (role, _) in present.items()}
-
     def _handle(self, ctx: Context, works: list[Work]) -> None:
         """Give every job that has no outcome yet one, kind by kind; always in the same order of kinds."""
         open_works = [(*_together(type(work.command)), work) for work in works if work.outcome is None and work.command]
         for _, group in groupby(sorted(open_works, key=itemgetter(0)), key=itemgetter(0)):
             members = list(group)
-            command, jobs = members[0][1], [work.job for _, _, work in members if work.job]
-            outcomes = command.handle_many(ctx, jobs) if handles_many(command) else [_one(ctx, job) for job in jobs]
+            command, jobs = members[0][1], [(work, work.job) for _, _, work in members if work.job]
+            outcomes = (
+                command.handle_many(ctx, [job for _, job in jobs])
+                if handles_many(command)
+                else [_one(ctx, work, job) for work, job in jobs]
+            )
             for (_, _, work), outcome in zip(members, outcomes, strict=True):
                 work.outcome = outcome
 
-    def _raised(self, work: Work, error: Exception, clock: Clock) -> list[Settlement]:
-        """A single job raised: tell its receipt if it has one by now, else try it again by policy, else fail it."""
+    def raised(self, work: Work, error: Exception, clock: Clock) -> list[Settlement]:
+        """What becomes of a single job that raised what says nothing of its end: its receipt is told if it has one by now,
+        else it is tried again by policy, else it fails."""
         if (verdict := self._overtaken(work)) is not None:
             return [Settlement(work.delivery, verdict)]
         log.error(
@@ -174,17 +159,13 @@ def _together(kind: type[Command]) -> tuple[str, type[Command]]:
     return (kind.handle_many.__qualname__ if handles_many(kind) else kind.kind), kind
 
 
-def _one(ctx: Context, job: Job[Any]) -> Outcome:
-    """Carry one job out, in a savepoint: a refusal takes back what the handler had written."""
+def _one(ctx: Context, work: Work, job: Job[Any]) -> Outcome:
+    """Carry one job out, or conclude it, in a savepoint: what it raises to say how it ends takes back what it had written."""
     try:
         with ctx.session.begin_nested():
-            return succeeded(job.command.handle(ctx, job))
-    except Rejected as refusal:
-        return rejected(refusal)
-    except Snooze as snooze:
-        return Again(snooze.until, counted=False, moment=snooze.moment)
-    except Cancelled:
-        return Done(State.CANCELED)
+            return work.conclusion(ctx) if work.conclusion else succeeded(job.command.handle(ctx, job))
+    except SAID as what:
+        return said(what)
 
 
 def _commit(session: Session) -> None:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from math import inf
+from dataclasses import dataclass
 
 import structlog
 
@@ -24,8 +24,41 @@ LONGEST = 30.0
 """Seconds for what names no kind of ours."""
 
 
+class Hold:
+    """Leases that are held together. `since`: by the monotonic clock, when they were surely taken, or renewed, no earlier."""
+
+    def __init__(self, deliveries: Sequence[Delivery], since: float, lease_seconds: float) -> None:
+        self.deliveries = list(deliveries)
+        self._since = since
+        self._lease_seconds = lease_seconds
+        self._lost = False
+
+    def ours(self) -> bool:
+        """Whether they cannot be another worker's yet."""
+        return not self._lost and time.monotonic() - self._since < self._lease_seconds
+
+    def older(self, at: float) -> bool:
+        """Whether they may have been taken, or renewed, before `at`, and are still to be renewed."""
+        return not self._lost and self._since < at
+
+    def renewed(self, at: float, lost: set[str]) -> None:
+        """They were renewed after `at`, but for those `lost`."""
+        if lost and any(delivery.id in lost for delivery in self.deliveries):
+            self._lost = True
+        else:
+            self._since = at
+
+
+@dataclass(frozen=True, eq=False)
+class Execution:
+    """What is being executed, and until when it may be."""
+
+    works: Sequence[Work]
+    deadline: float
+
+
 class Heart:
-    """Beats as long as the process is well: past a batch's time-out it stops, and the process exits."""
+    """Beats as long as the process is well: past the time-out of what it executes it stops, and the process exits."""
 
     def __init__(self, leases: Leases, registration: Registration | None, lease_seconds: float) -> None:
         self._leases = leases
@@ -34,8 +67,8 @@ class Heart:
         self._every = min(1.0, lease_seconds / 4)
         self._renew_every = lease_seconds / 3
         self._lock = threading.Lock()
-        self._held: list[Delivery] = []
-        self._deadline = inf
+        self._holds: list[Hold] = []
+        self._executions: list[Execution] = []
         self._renewed = self._registered = self._abstain_until = 0.0
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._beat_on, daemon=True, name="heart")
@@ -57,27 +90,34 @@ class Heart:
 
     def held(self) -> list[Delivery]:
         with self._lock:
-            return list(self._held)
+            return [delivery for hold in self._holds for delivery in hold.deliveries]
 
     @contextmanager
-    def holding(self, deliveries: Sequence[Delivery]) -> Iterator[None]:
-        """Keep leases alive for the length of the block, however it ends."""
+    def holding(self, deliveries: Sequence[Delivery], since: float | None = None) -> Iterator[Hold]:
+        """Keep leases alive for the length of the block, however it ends. Any number of threads may hold some.
+
+        `since`: when they were asked for, by the monotonic clock; by default, now.
+        """
+        hold = Hold(deliveries, time.monotonic() if since is None else since, self._lease_seconds)
         with self._lock:
-            self._held = list(deliveries)
+            self._holds.append(hold)
+        try:
+            yield hold
+        finally:
+            with self._lock:
+                self._holds.remove(hold)
+
+    @contextmanager
+    def beating_for(self, works: Sequence[Work]) -> Iterator[None]:
+        """Beat while a batch is executed, but not for longer than its kinds allow; of several, each has a time of its own."""
+        execution = Execution(works, time.monotonic() + _time_allowed(works))
+        with self._lock:
+            self._executions.append(execution)
         try:
             yield
         finally:
             with self._lock:
-                self._held = []
-
-    @contextmanager
-    def beating_for(self, works: Sequence[Work]) -> Iterator[None]:
-        """Beat while a batch is executed, but not for longer than its kinds allow."""
-        self._deadline = time.monotonic() + _time_allowed(works)
-        try:
-            yield
-        finally:
-            self._deadline = inf
+                self._executions.remove(execution)
 
     def _beat_on(self) -> None:
         duties = (self._renew_leases, self._reap, self._register)
@@ -104,14 +144,19 @@ class Heart:
             log.warning("leases_reaped", jobs=reaped)
 
     def _renew_leases(self) -> None:
-        held, now = self.held(), time.monotonic()
-        if now > self._deadline:
-            log.error("execution_timed_out", jobs=[delivery.id for delivery in held[:10]])
+        now = time.monotonic()
+        with self._lock:
+            holds, late = list(self._holds), [one for one in self._executions if now > one.deadline]
+        if late:
+            log.error("execution_timed_out", jobs=[work.delivery.id for one in late for work in one.works][:10])
             os._exit(70)
-        if held and now - self._renewed >= self._renew_every:
+        due = now - self._renew_every
+        if holds and (self._renewed <= due or any(hold.older(due) for hold in holds)):
+            lost = self._leases.renew([delivery for hold in holds for delivery in hold.deliveries])
             self._renewed = now
-            lost = self._leases.renew(held) & {delivery.id for delivery in self.held()}
-            if lost:
+            for hold in holds:
+                hold.renewed(now, lost)
+            if lost := lost & {delivery.id for delivery in self.held()}:
                 log.warning("leases_lost", jobs=len(lost))
 
 

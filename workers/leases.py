@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from uuid import NAMESPACE_OID, UUID, uuid5
 
 from redis import Redis
@@ -26,6 +27,9 @@ MOST_BYTES = 4 * 1024 * 1024
 MOST_REAPED = 200
 HERE = Path(__file__).parent
 NEW = (None, None, None, None)
+Company = Literal["", "ahead", "shared"]
+"""`ahead`: another batch is in hand; suspects are then left. `shared`: nothing is, but more will be taken meanwhile. In
+both, a worker's death does not count as one while alone."""
 
 
 class Delivery(NamedTuple):
@@ -54,10 +58,11 @@ class Delivery(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A reservation that is under way."""
+    """A reservation that is under way. `at`: when it was sent, by the monotonic clock; no lease in it is older."""
 
     token: str
     call: Call
+    at: float
 
 
 class Leases:
@@ -81,22 +86,26 @@ class Leases:
 
         What an earlier call took, but could not tell for a lost reply, goes back first.
         """
+        self.recover()
+        return self.taken(self.ask(queues, most))
+
+    def recover(self) -> None:
+        """Hand back what earlier calls took, but could not tell for a lost reply."""
         if self._unheard:
             self._recover(args=[len(self._unheard), *self._unheard, *QUEUES])
             self._unheard.clear()
-        return self.taken(self.ask(queues, most))
 
-    def ask(self, queues: Sequence[str], most: int, *, ahead: bool = False, within: int = 0) -> Asked:
-        """Begin to take jobs; `taken` has them. `ahead`: while another batch is in hand; suspects are then left.
+    def ask(self, queues: Sequence[str], most: int, company: Company = "", *, within: int = 0) -> Asked:
+        """Begin to take jobs; `taken` has them. `company`: what else this worker has in hand, or will.
 
         `within`: seconds to wait until something was pushed to one of the queues. Redis goes on from waiting to
         taking by itself, so that a job is leased in the very moment in which it is queued.
         """
-        token = next(self._tokens)
+        token, at = next(self._tokens), time.monotonic()
         self._unheard.add(token)
-        args = [token, self._lease_ms, most, MOST_BYTES, self._name, "ahead" if ahead else "", *queues]
+        args = [token, self._lease_ms, most, MOST_BYTES, self._name, company, *queues]
         wait: Command = ("BLPOP", *map(keys.wake, queues), within) if within else ()
-        return Asked(token, self._pipeline.call(self._reserve, args, Point.RESERVE_BEGINS, wait))
+        return Asked(token, self._pipeline.call(self._reserve, args, Point.RESERVE_BEGINS, wait), at)
 
     def taken(self, asked: Asked) -> list[Delivery]:
         """What was asked for."""

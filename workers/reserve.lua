@@ -1,14 +1,18 @@
 -- Reserve: take up to N jobs over the queues in order, and lease each to this worker.
--- ARGV: 1 token, 2 lease in ms, 3 most jobs, 4 most bytes of payload, 5 worker name, 6 'ahead' or '', then the queues.
+-- ARGV: 1 token, 2 lease in ms, 3 most jobs, 4 most bytes of payload, 5 worker name, 6 'ahead', 'shared' or '', then the
+-- queues.
 -- Returns {token, started_at, job, job, ...}; a job is {state, data, owner, created_at, fingerprint, attempts, due, run,
 -- id, queue}, as its hash had it before, and of one that is not new also moment, waits, crashes, suspect. The token
 -- returned ends in the size of the group leased together; one batch, one token.
 -- Passed over: paused queues; ids that are none (RQ's letters), gone, leased or final already.
 -- Suspects of a crash (field `suspect`: how many may run together) are never mixed with others, nor taken ahead: a
--- worker that dies with another batch in hand must not count against a job that it only had in store.
+-- worker that dies with another batch in hand must not count against a job that it only had in store. So a group taken
+-- ahead counts as two at least; and so does one that is to be shared: taken by a worker with nothing in hand, that will
+-- take more while it has these, but for suspects.
 -- include clock
 -- include push
-local lease_ms, most, most_bytes, worker, ahead = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5], ARGV[6] ~= ''
+local lease_ms, most, most_bytes, worker = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
+local ahead, shared = ARGV[6] == 'ahead', ARGV[6] == 'shared'
 local now = now_us()
 local taken, seen, bytes, limit, group = {}, {}, 0, most, false
 
@@ -75,7 +79,8 @@ for i = 7, #ARGV do
 end
 if #taken == 0 then return {ARGV[1], ''} end
 
-local token = ARGV[1] .. ':' .. (ahead and math.max(#taken, 2) or #taken)
+local least = (ahead or (shared and not group)) and 2 or 1
+local token = ARGV[1] .. ':' .. math.max(#taken, least)
 local started, expiry = iso(now), digits(now / 1000 + lease_ms)
 local reply, leases, wip = {token, started}, {}, {}
 for i, fields in ipairs(taken) do

@@ -58,6 +58,7 @@ end
 local function later(at, key, verb)
   redis.call('HSET', key, 'state', 'scheduled', 'status', 'scheduled', 'due', ARGV[at + 8])
   redis.call('HDEL', key, 'token', 'in_doubt')
+  if ARGV[at + 5] ~= '' then redis.call('HDEL', key, 'suspect') end -- it came to an end, and its worker lives
   if verb == 'snooze' then redis.call('HINCRBY', key, 'attempts', -1) end
   if ARGV[at + 9] ~= '' then
     redis.call('HSET', key, 'moment', ARGV[at + 9])

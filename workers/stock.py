@@ -11,9 +11,10 @@ import jobs
 from config import Settings
 from jobs.kernel import log
 from models.session import writer
-from workers.executor import Executor
+from workers.conductor import Conductor
 from workers.heart import Heart
 from workers.leases import Leases
+from workers.outside import services
 from workers.report import report
 from workers.settle import Final
 from workers.work import opened
@@ -30,17 +31,18 @@ def run_current_job() -> None:
     current = get_current_job()
     if current is None or current.connection is None:
         raise RuntimeError("only an RQ worker may call this")
-    settings, executor = _once()
+    settings, conductor = _once()
     name = current.worker_name or "rq"
     leases = Leases(current.connection, settings, name)
+    started = time.monotonic()
     delivery = leases.adopt(current.id)
     if delivery is None:
         return
     heart = Heart(leases, None, settings.lease_seconds)
     heart.start()
-    started, works = time.monotonic(), [opened(delivery)]
-    with heart.holding([delivery]), heart.beating_for(works):
-        settlements = executor.run(works)
+    works = [opened(delivery)]
+    with heart.holding([delivery], started) as hold, heart.beating_for(works):
+        settlements = conductor.run(works[0], hold.ours)
         leases.settle(settlements)
     heart.stop()
     report(works, settlements, name, time.monotonic() - started)
@@ -49,10 +51,9 @@ def run_current_job() -> None:
 
 
 @cache
-def _once() -> tuple[Settings, Executor]:
+def _once() -> tuple[Settings, Conductor]:
     settings = Settings.from_env()
     log.configure(settings)
     jobs.load()
-    return settings, Executor(
-        writer(settings.write_database_url or settings.database_url, lease_seconds=settings.lease_seconds), settings
-    )
+    sessions = writer(settings.write_database_url or settings.database_url, lease_seconds=settings.lease_seconds)
+    return settings, Conductor(sessions, settings, services(settings))

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from jobs.kernel.effects import Effects
-from jobs.kernel.errors import AppError
+from jobs.kernel.errors import AppError, Cancelled, Failed, Rejected, Snooze
 
 
 class State(StrEnum):
@@ -66,3 +66,21 @@ def rejected(error: AppError) -> Done:
 def failed(error: AppError) -> Done:
     """Tries are used up; a dead letter."""
     return Done(State.FAILED, error=error.problem())
+
+
+Said = Rejected | Failed | Snooze | Cancelled
+SAID = (Rejected, Failed, Snooze, Cancelled)
+"""What a job raises to say how it ends; anything else that it raises is a defect, or somebody else's."""
+
+
+def said(what: Said) -> Outcome:
+    """The outcome that was raised."""
+    match what:
+        case Rejected():
+            return rejected(what)
+        case Failed():
+            return failed(what)
+        case Snooze(until=until, moment=moment):
+            return Again(until, counted=False, moment=moment)
+        case Cancelled():
+            return Done(State.CANCELED)

@@ -28,7 +28,7 @@ def calls(path: Path) -> Iterator[str]:
             yield node.func.attr
 
 
-@pytest.mark.parametrize("method", ["handle", "handle_many"])
+@pytest.mark.parametrize("method", ["handle", "handle_many", "conduct"])
 def test_only_workers_carry_commands_out(method: str) -> None:
     callers = {path.relative_to(ROOT).parts[0] for path in sources(*ROOMS) if method in set(calls(path))}
     assert callers == {"workers"}

@@ -193,7 +193,7 @@ DEFENCES = (
     ),
     Defence(
         "the worker authorizes again",
-        "workers/executor.py",
+        "workers/guard.py",
         "(gone or not command.admits(role) or work.outlived(version))",
         "work.outlived(version)",
         f"{USERS} -k lost_the_right",

@@ -58,7 +58,7 @@ def test_suspects_are_not_taken_ahead_of_a_batch_in_hand(road: Road) -> None:
     road.reserve()
     road.expire_leases()
     leases = road.worker()
-    assert leases.taken(leases.ask(["default"], 10, ahead=True)) == []
+    assert leases.taken(leases.ask(["default"], 10, "ahead")) == []
     taken = leases.reserve(["default"], 10)
     assert [delivery.job_id for delivery in taken] == suspects[:2]
     assert all(delivery.suspect for delivery in taken)
@@ -68,7 +68,7 @@ def test_a_worker_that_dies_counts_no_crash_against_what_it_had_taken_ahead(road
     job_id = road.submit("test.probe")
     leases = road.worker()
     for _ in range(3):
-        asked = leases.ask(["default"], 10, ahead=True)
+        asked = leases.ask(["default"], 10, "ahead")
         if leases.taken(asked):
             road.expire_leases()
     (delivery,) = road.reserve()

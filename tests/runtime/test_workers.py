@@ -141,8 +141,8 @@ def test_what_a_worker_cannot_finish_in_time_it_hands_back_to_the_front(
     worker = LeaseWorker(road.settings, ["default"], 2)
     stuck = worker._leases.reserve(["default"], 2)
     exited: list[int] = []
-    monkeypatch.setattr("workers.lease_worker.GRACE_SECONDS", 0)
-    monkeypatch.setattr("workers.lease_worker.os._exit", exited.append)
+    monkeypatch.setattr("workers.worker.GRACE_SECONDS", 0)
+    monkeypatch.setattr("workers.worker.os._exit", exited.append)
     with worker._heart.holding(stuck):
         worker._give_up_later()
     assert exited == [1]

@@ -54,10 +54,10 @@ def no_reaper() -> None:
 @sabotage
 def no_time_limits() -> None:
     """A transaction may stay open, and a statement wait, for as long as it likes."""
-    from workers import lease_worker
+    from workers import worker
 
-    writer = lease_worker.writer
-    _replace(lease_worker, "writer", lambda url, **named: writer(url, **named | {"lease_seconds": 3600}))
+    writer = worker.writer
+    _replace(worker, "writer", lambda url, **named: writer(url, **named | {"lease_seconds": 3600}))
 
 
 @sabotage

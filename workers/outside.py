@@ -1,0 +1,79 @@
+"""What is outside: the services that a conducted job asks, and what it is given to work with (jobs/kernel/ports.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+from uuid import UUID
+
+from config import Settings
+from jobs.kernel.context import Context
+from jobs.kernel.errors import Conflict
+from jobs.kernel.ports import Carrier, LeaseLost, Permit
+from models.session import Sessions
+from workers.executor import Clock
+
+
+class Gate(Protocol):
+    """Where leave is given to ask one service; for any number of threads at once."""
+
+    def enter(self, *, turn: str | None = None) -> AbstractContextManager[Permit]:
+        """See `jobs.kernel.ports.Outside.enter`."""
+
+
+@dataclass(frozen=True)
+class Services:
+    """`carrier`: None where no account is. `gates`: by the names of their circuits."""
+
+    carrier: Carrier | None = None
+    gates: Mapping[str, Gate] = field(default_factory=dict)
+
+
+def services(settings: Settings) -> Services:
+    """The services that these settings name, for one process."""
+    return Services()
+
+
+class Outside:
+    """`jobs.kernel.ports.Outside`, for one execution. `roles`: of its sender, as they were when it began. `ours`: whether
+    its lease cannot be another worker's yet."""
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        settings: Settings,
+        services: Services,
+        clock: Clock,
+        roles: Mapping[UUID, str],
+        ours: Callable[[], bool],
+    ) -> None:
+        self._sessions = sessions
+        self._services = services
+        self._clock = clock
+        self._roles = roles
+        self._ours = ours
+        self.settings = settings
+
+    @property
+    def carrier(self) -> Carrier:
+        """Raises Conflict (`calls_not_configured`) where no account is."""
+        if self._services.carrier is None:
+            raise Conflict("No calls can be placed here.", code="calls_not_configured")
+        return self._services.carrier
+
+    @contextmanager
+    def transaction(self) -> Iterator[Context]:
+        """One transaction, committed when the block ends, rolled back when it raises."""
+        with self._sessions.begin() as session:
+            yield Context(session, self.settings, self._clock(), self._roles)
+
+    def enter(self, circuit: str, *, turn: str | None = None) -> AbstractContextManager[Permit]:
+        """Leave to ask a service, for the length of a block. Raises Snooze, and what Redis raises."""
+        return self._services.gates[circuit].enter(turn=turn)
+
+    def insist(self) -> None:
+        """Raises LeaseLost where the lease may be another worker's by now."""
+        if not self._ours():
+            raise LeaseLost
