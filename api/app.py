@@ -19,6 +19,7 @@ from api.tokens import Tokens
 from api.waiting import Waiting
 from config import Settings
 from jobs.kernel import broker, log
+from jobs.kernel.circuits import Circuits
 from jobs.kernel.ledger import Ledger
 from jobs.kernel.submit import Submitter
 from models import Base
@@ -58,6 +59,7 @@ def _services(app: Flask, settings: Settings) -> Services:
         readers=readers,
         submitter=Submitter(redis, settings),
         ledger=ledger,
+        circuits=Circuits(redis, settings),
         limits=Limits(app, settings, redis),
         tokens=Tokens(app, settings),
         sessions=UserSessions(redis),

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from jobs.kernel.outcome import State
 
@@ -152,6 +152,21 @@ class Session(Shape):
     expires_at: datetime = Field(description="unless its tokens are renewed before")
     user_agent: str | None = Field(description="what the client called itself", examples=["curl/8.5.0"])
     current: bool = Field(description="whether it is the one that asks")
+
+
+class Circuit(Shape):
+    """How a service outside stands, that jobs ask."""
+
+    state: Literal["closed", "open", "half_open"] = Field(
+        description="closed: it is asked; open: it is not; half_open: by a few at a time, to see whether it is back"
+    )
+    failures: int = Field(ge=0, description="of the last seconds; some of them open it")
+    opened_at: datetime | None = Field(description="when it opened first since it was closed; null while it is closed")
+    next_probe_at: datetime | None = Field(description="when the service is asked again; null unless it is open")
+
+
+class Circuits(RootModel[dict[str, Circuit]]):
+    """Circuits, by their names."""
 
 
 class Check(Shape):

@@ -9,6 +9,7 @@ from flask import current_app
 from redis import Redis
 
 from config import Settings
+from jobs.kernel.circuits import Circuits
 from jobs.kernel.ledger import Ledger
 from jobs.kernel.submit import Submitter
 from models.session import Sessions
@@ -32,6 +33,7 @@ class Services:
     readers: Sessions
     submitter: Submitter
     ledger: Ledger
+    circuits: Circuits
     limits: Limits
     tokens: Tokens
     sessions: UserSessions

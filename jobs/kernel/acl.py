@@ -33,7 +33,7 @@ FINAL = "millrace:api:*"
 
 API = Rules(
     keys=(
-        *(name("*") for name in (keys.job, keys.queue, keys.worker, keys.wake, keys.live_jobs)),
+        *(name("*") for name in (keys.job, keys.queue, keys.worker, keys.wake, keys.live_jobs, keys.circuit)),
         *("rq:queues", "rq:workers:*", "rq:scheduler_lock", keys.SCHEDULED),
         *(keys.OWNERS, "millrace:watched", "millrace:memory", "millrace:never-there", "millrace:sessions:*"),
         "LIMITS:*",  # where Flask-Limiter counts
@@ -41,7 +41,7 @@ API = Rules(
     channels=(FINAL,),
     commands="""
         ping time info config|get evalsha script|load subscribe
-        exists expire expireat ttl get set incrby hget hmget hgetall hexists hset hdel llen rpush sadd smembers zadd zrevrangebyscore
+        exists expire expireat ttl get set incrby hget hmget hgetall hexists hset hdel llen rpush sadd smembers zadd zcount zrevrangebyscore
     """,
 )
 

@@ -48,5 +48,5 @@ def stats(name: str) -> str:
 
 
 def circuit(name: str) -> str:
-    """A hash of what is known of a service: its circuit, and its rate."""
+    """A hash of what is known of a service: its circuit, and its rate. Keys that begin with it belong to it."""
     return f"millrace:circuit:{name}"

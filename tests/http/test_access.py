@@ -23,6 +23,8 @@ ROUTES = {
     ("POST", "/v1/auth/register"): Access.ANYONE,
     ("GET", "/v1/auth/sessions"): Access.USER,
     ("DELETE", "/v1/auth/sessions/<id>"): Access.USER,
+    ("GET", "/v1/circuits"): Access.USER,
+    ("GET", "/v1/events/circuit-status"): Access.USER,
     ("GET", "/v1/jobs"): Access.USER,
     ("GET", "/v1/jobs/<id>"): Access.HOLDER,
     ("GET", "/v1/orders"): Access.USER,

@@ -157,6 +157,7 @@ def test_answers_are_as_the_document_says(
         "ServicePage": user.get("/v1/services"),
         "User": user.get("/v1/users/me"),
         "UserPage": admin.get("/v1/users?page=1"),
+        "Circuits": user.get("/v1/circuits"),
         "Health": user.get("/healthz"),
         "Readiness": user.get("/readyz"),
         "Problem": user.post("/v1/orders", {}),
