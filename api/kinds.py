@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import jobs
+from config import Settings
 from jobs.kernel import registry
 from jobs.kernel.command import Command
 
@@ -33,13 +34,21 @@ def _row(kind: type[Command]) -> str:
     cells = (
         f"`{kind.kind}`",
         (kind.__doc__ or "").strip().splitlines()[0].rstrip("."),
-        f"`{kind.route.method} {kind.route.path}`" if kind.route else "none: the service itself sends it",
+        _route(kind),
         policy.access.value,
         f"`{policy.queue}`",
         f"{retry.attempts}, {retry.base:g} s to {retry.cap:g} s",
         f"{policy.timeout:g} s",
     )
     return f"| {' | '.join(cells)} |\n"
+
+
+def _route(kind: type[Command]) -> str:
+    if kind.route is not None:
+        return f"`{kind.route.method} {kind.route.path}`"
+    if kind.every is not None:
+        return f"every {Settings.model_fields[kind.every].default:g} s (`{kind.every.upper()}`)"
+    return "none: the service itself sends it"
 
 
 if __name__ == "__main__":

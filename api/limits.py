@@ -1,7 +1,8 @@
 """Rate limits, in Flask-Limiter's notation and windows; counters live in Redis, so that all processes share them.
 
 A write is counted by the submit script, in the same counter and without a round trip of its own; one that is refused
-before it gets there is counted here, as all the rest is. Keys hold a digest, never an address or an email.
+before it gets there is counted here, as all the rest is. Limits per job are counted by that script alone. Keys hold a
+digest, never an address, an email or a phone number.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from api.counters import Counters
 from api.sessions import named
 from api.tokens import Caller
 from config import Settings
+from jobs.kernel.command import Command
 from jobs.kernel.errors import QueueDown, QueueFull, RateLimited
 from jobs.kernel.policy import RateLimit
 from jobs.kernel.submit import Limit, LimitState, Session
@@ -63,8 +65,15 @@ class Limits:
     def _limit_of_write(self, user: UUID) -> Limit | None:
         if self._user is None:
             return None
-        name = self._counters.prefixed_key(self._user.key_for(self._key("user", user), SCOPE))
-        return Limit(name, self._user.amount, self._user.get_expiry())
+        return self._window(self._user, "user", user)
+
+    def of_job(self, command: Command, who: Caller | None) -> tuple[Limit, ...]:
+        """What the submit script is to count a job against, if it makes one."""
+        return tuple(
+            self._window(item, limit.setting, _whose(limit, command, who))
+            for limit in command.policy.limits
+            if limit.per_job and (item := self._items[limit.setting])
+        )
 
     def count_caller(self, who: Caller) -> None:
         """Count what somebody asks, but for a write that is submitted; nothing of a session that has ended. Raises
@@ -83,12 +92,12 @@ class Limits:
         except (QueueDown, QueueFull):
             return
 
-    def count(self, limit: RateLimit, sent: object = None) -> None:
-        """Count what has a limit of its own. `sent`: has the attribute that the limit counts by.
+    def count(self, limit: RateLimit, sent: object = None, who: Caller | None = None) -> None:
+        """Count what has a limit of its own. `sent`: has the attribute that the limit counts by; `who`: sends it.
 
         Raises RateLimited; and QueueDown or QueueFull, because what is limited so may not be had without its limit.
         """
-        whose = address() if limit.by == "address" else str(getattr(sent, limit.by))
+        whose = _whose(limit, sent, who)
         self._hit(self._items[limit.setting], limit.setting, whose)
 
     def state(self) -> LimitState | None:
@@ -109,8 +118,21 @@ class Limits:
             wait = max(1, left)
             raise RateLimited(retry_after=wait, headers={"Retry-After": str(wait)})
 
+    def _window(self, item: RateLimitItem, what: str, whose: object) -> Limit:
+        name = self._counters.prefixed_key(item.key_for(self._key(what, whose), SCOPE))
+        return Limit(name, item.amount, item.get_expiry())
+
     def _key(self, what: str, whose: object) -> str:
         return hmac.digest(self._secret, f"{what}:{whose}".encode(), hashlib.sha256).hex()[:32]
+
+
+def _whose(limit: RateLimit, sent: object, who: Caller | None) -> object:
+    match limit.by:
+        case "address":
+            return address()
+        case "caller":
+            return who.id if who else None
+    return getattr(sent, limit.by)
 
 
 def address() -> str:

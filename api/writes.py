@@ -23,7 +23,7 @@ from api.threads import beside_greenlets
 from api.tokens import Caller
 from jobs.kernel import registry
 from jobs.kernel.command import Command, Route
-from jobs.kernel.errors import Forbidden, Invalid, NotFound, Rejected
+from jobs.kernel.errors import Forbidden, Invalid, NotFound, RateLimited, Rejected
 from jobs.kernel.outcome import State
 from jobs.kernel.policy import Access
 from jobs.kernel.record import JobRecord
@@ -44,6 +44,7 @@ def register(app: Flask) -> None:
 def _view(command: type[Command], route: Route) -> View:
     owner_of = _lookup(command)
     signed = command.policy.access is not Access.ANYONE
+    per_request = [limit for limit in command.policy.limits if not limit.per_job]
 
     @guard(command.policy.access)
     def write(id: str | None = None) -> Response:
@@ -56,8 +57,8 @@ def _view(command: type[Command], route: Route) -> View:
                 raise Forbidden
             if (counted := bool(given_passwords(value))) and who:  # to hash one costs more than all the rest
                 services().limits.count_caller(who)
-            for limit in command.policy.limits:
-                services().limits.count(limit, value)
+            for limit in per_request:
+                services().limits.count(limit, value, who)
             there = owner_of is None or _has(target, owner_of, who)
             if not there and asked.key is None:
                 raise NotFound
@@ -77,12 +78,13 @@ def _view(command: type[Command], route: Route) -> View:
 
 
 def _validated(command: type[Command]) -> tuple[Terms, Command]:
-    """Everything the request says, or all that is wrong with it at once."""
+    """Everything the request says, or all that is wrong with it at once; or what is wrong with it as things are set."""
     raw = body.read(command)
     value, wrong = body.parse(command, raw)
     asked, also_wrong = terms.of_request()
     if value is None or wrong or also_wrong:
         raise Invalid(errors=wrong + also_wrong)
+    value.check(services().settings)
     return asked, value
 
 
@@ -105,6 +107,7 @@ def _submission(who: Caller | None, value: Command, route: Route, target: UUID |
         request_id=request_id(),
         notify=services().waiting.channel if asked.wait else None,
         session_version=who.session_version if who and value.policy.in_session else None,
+        caps=services().limits.of_job(value, who),
     )
 
 
@@ -165,7 +168,11 @@ def _submit(submission: Submission, asked: Terms, who: Caller | None, counted: b
     limit = own.limits.of_write(who.id) if who and not counted else None
     session = named(who.id, who.session) if who else None
     with own.waiting.expecting(submission.id) if asked.wait else nullcontext() as event:
-        taken = own.submitter.submit(submission, limit, session)
+        try:
+            taken = own.submitter.submit(submission, limit, session)
+        except RateLimited:
+            g.pop("limit_state", None)  # it would hide, in the headers of the answer, the limit that refuses
+            raise
         g.limit_state = taken.limit or g.get("limit_state")
         if not taken.fresh:
             with aside():

@@ -54,7 +54,7 @@ class Road:
         self.ledger = Ledger(self._of_api, self.sessions)
         self.leases = self.worker()
         self.executor = Executor(self.sessions, self.settings)
-        self.scheduler = DueScheduler(self._of_worker)
+        self.scheduler = DueScheduler(self._of_worker, self.settings)
 
     def with_settings(self, **changes: Any) -> Road:
         """The same, under other settings."""

@@ -2,7 +2,7 @@
 
 Stock code promotes one job in several round trips (760/s), resets a canceled job to queued, pickles what it makes,
 holds a lock that anybody may delete, and ends at the first hash it cannot read. What is due here is moved by one
-script (`promote.lua`).
+script (`promote.lua`). What runs by itself is submitted here too (`workers/periodic.py`).
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq_scheduler import Scheduler
 
+import jobs
 from config import Settings
 from jobs.kernel import broker
 from jobs.kernel import log as logs
 from jobs.kernel.scripts import script
+from workers.periodic import Periodic
 
 log = structlog.get_logger(__name__)
 
@@ -50,19 +52,20 @@ class JsonQueue(Queue):
 
 
 class DueScheduler(Scheduler):
-    """Moves jobs that are due to their queues, while it holds the lock."""
+    """Moves jobs that are due to their queues, and submits those of periodic kinds, while it holds the lock."""
 
     job_class = JsonJob
     queue_class = JsonQueue
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, settings: Settings) -> None:
         super().__init__(connection=redis, interval=POLL_SECONDS)
+        self._periodic = Periodic(redis, settings)
         self._promote = script(redis, Path(__file__).with_name("promote.lua"))
         self._lock = redis.lock(self.scheduler_lock_key, timeout=LOCK_SECONDS, blocking=False)
         self._stopping = threading.Event()
 
     def run(self, burst: bool = False) -> None:
-        """Promote what is due every half second until asked to stop; once, when `burst`."""
+        """Promote and submit what is due every half second until asked to stop; once, when `burst`."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stopping.set())
         log.info("scheduler_started", scheduler=self.name)
@@ -116,6 +119,7 @@ class DueScheduler(Scheduler):
             self.register_birth()
         if self.acquire_lock():
             self.enqueue_jobs()
+            self._periodic.submit_due()
 
     def _leave(self) -> None:
         try:
@@ -126,10 +130,11 @@ class DueScheduler(Scheduler):
 
 
 def main() -> int:
-    """Run one scheduler of this environment's settings."""
+    """Run one scheduler of this environment's settings, for every declared kind."""
     settings = Settings.from_env()
     logs.configure(settings)
-    DueScheduler(broker.connect(settings.redis_url)).run()
+    jobs.load()
+    DueScheduler(broker.connect(settings.redis_url), settings).run()
     return 0
 
 

@@ -10,13 +10,13 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
+from config import Settings
 from jobs.kernel import registry
 from jobs.kernel.errors import DeclarationError
 from jobs.kernel.policy import QUEUES, Access, Policy
 from models.views import ident
 
 if TYPE_CHECKING:
-    from config import Settings
     from jobs.kernel.context import Context
     from jobs.kernel.envelope import Job
     from jobs.kernel.outcome import Outcome
@@ -192,5 +192,7 @@ def _check_way(cls: type[Command], wrong: Callable[[str], DeclarationError]) -> 
         raise wrong("needs one of handle, handle_many and conduct")
     if is_conducted(cls) and QUEUES[cls.policy.queue] != "threads":
         raise wrong(f"conduct needs a queue of threads, which {cls.policy.queue!r} is not")
+    if cls.every is not None and cls.every not in Settings.model_fields:
+        raise wrong(f"every={cls.every!r} is no setting")
     if cls.every is not None and (cls.route or cls.model_fields or cls.policy.access is not Access.OPERATOR):
         raise wrong("every= needs access OPERATOR, no route and no fields: nobody but the scheduler sends it")

@@ -7,6 +7,8 @@ from uuid import UUID
 SCHEDULED = "rq:scheduler:scheduled_jobs"
 OWNERS = "millrace:owners"
 PAUSED = "millrace:paused"
+PERIODIC = "millrace:periodic"
+"""A hash: of each periodic kind the job that was submitted last."""
 
 
 def job(job_id: UUID | str) -> str:

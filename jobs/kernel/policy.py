@@ -82,8 +82,8 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What a family of kinds has in common. `timeout`: seconds one execution may take. `limits`: counted before a
-    command is submitted, each; the caller's own comes on top. `in_session`: it is refused once something has ended all
+    """What a family of kinds has in common. `timeout`: seconds one execution may take. `limits`: the caller's own comes on
+    top. `in_session`: it is refused once something has ended all
     sessions of its sender since: whoever had got hold of one cannot have it carried out later."""
 
     queue: str

@@ -1,15 +1,17 @@
 -- Submit: the one round trip of a write. Counts the caller's limit, recognises repeats, refuses when full, takes the
 -- accepted-at time, and stores and queues each job. Bodies are opaque here.
 -- ARGV: 1 max depth, 2 max memory percent, 3 limit key or '', 4 limit amount, 5 limit seconds, 6 limit cost,
---       7 the sender's sessions or '', 8 the one that has to be among them, then per job: id, queue, kind, data, owner or '', fingerprint or '', run_at in us or '', timeout, notify or ''
+--       7 the sender's sessions or '', 8 the one that has to be among them, then per job: id, queue, kind, data, owner or '', fingerprint or '', run_at in us or '', timeout, notify or '',
+--       caps or '' (limits of jobs, counted by those that are made: a JSON array of key, amount, seconds of each)
 -- Returns {verdict, accepted us, count in window, seconds left in window, word, word, ...};
 --   verdict: ok | ended (the session) | limited | full_memory;
 --   word: new | scheduled | same | other (a repeat with another body) | full (no room in its queue)
+--         | {capped, which of its caps from 1, count in window, seconds left in window}
 -- What many jobs share (a queue, an owner's index) is written once for all of them.
 -- include clock
 -- include push
 -- include schedule
-local FIRST, FIELDS = 9, 9
+local FIRST, FIELDS, NONE = 9, 10, {}
 local max_depth, max_percent = tonumber(ARGV[1]), tonumber(ARGV[2])
 local now = now_us()
 local accepted = digits(now)
@@ -37,6 +39,23 @@ local function memory_full()
   return known == 'full'
 end
 
+-- What a cap has counted, and what jobs of this call add to it once it is sure that they are made.
+local windows = {}
+local function exceeded(caps)
+  for at = 1, #caps, 3 do
+    local key, seconds = caps[at], caps[at + 2]
+    local window = windows[key]
+    if not window then
+      window = {count = tonumber(redis.call('GET', key) or 0), more = 0, seconds = seconds}
+      windows[key] = window
+    end
+    if window.count + window.more >= caps[at + 1] then
+      local ttl = redis.call('TTL', key)
+      return {'capped', (at + 2) / 3, window.count + window.more, ttl > 0 and ttl or seconds}
+    end
+  end
+end
+
 local reply, fresh, queues, room, seen = {'ok', accepted, count, left}, {}, {}, {}, {}
 for at = FIRST, #ARGV, FIELDS do
   local id = ARGV[at]
@@ -48,13 +67,18 @@ for at = FIRST, #ARGV, FIELDS do
     reply[#reply + 1] = known[1] == ARGV[at + 5] and (known[2] or '') == ARGV[at + 4] and 'same' or 'other'
   else
     local queue = ARGV[at + 1]
+    local caps = ARGV[at + 9] == '' and NONE or cjson.decode(ARGV[at + 9])
+    local capped = exceeded(caps)
     if not queues[queue] then
       queues[queue], room[queue] = {}, max_depth - redis.call('LLEN', 'rq:queue:' .. queue)
     end
-    room[queue] = room[queue] - 1
-    if room[queue] < 0 then
+    if capped then
+      reply[#reply + 1] = capped
+    elseif room[queue] < 1 then
       reply[#reply + 1] = 'full'
     else
+      room[queue] = room[queue] - 1
+      for cap = 1, #caps, 3 do windows[caps[cap]].more = windows[caps[cap]].more + 1 end
       fresh[#fresh + 1] = at
       seen[id] = {ARGV[at + 5], ARGV[at + 4]}
       reply[#reply + 1] = 'new'
@@ -63,6 +87,10 @@ for at = FIRST, #ARGV, FIELDS do
 end
 if #fresh == 0 then return reply end
 if memory_full() then return {'full_memory', accepted, count, left} end
+
+for key, window in pairs(windows) do
+  if window.more > 0 and redis.call('INCRBY', key, window.more) == window.more then redis.call('EXPIRE', key, window.seconds) end
+end
 
 local created, owned = iso(now), {}
 for _, at in ipairs(fresh) do

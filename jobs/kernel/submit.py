@@ -34,9 +34,20 @@ CHUNK = 100
 
 
 @dataclass(frozen=True, slots=True)
+class Limit:
+    """A fixed window. `name`: its counter's key in Redis, as Flask-Limiter spells it, so that both count as one."""
+
+    name: str
+    amount: int
+    seconds: int
+    cost: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Submission:
     """A command and what is asked of its job. `run_at`: UTC. `notify`: the channel told when the job is final.
-    `session_version`: the sender's, where the command is for that alone."""
+    `session_version`: the sender's, where the command is for that alone. `caps`: limits that count jobs which are made, so
+    not one that is known already; where one of them is exceeded, none of them counts, and no job is made."""
 
     id: UUID
     command: Command
@@ -48,6 +59,7 @@ class Submission:
     request_id: str | None = None
     notify: str | None = None
     session_version: int | None = None
+    caps: tuple[Limit, ...] = ()
 
     def arguments(self) -> tuple[str | bytes | int, ...]:
         """What submit.lua takes per job, in its order."""
@@ -69,17 +81,10 @@ class Submission:
             micros(self.run_at) if self.run_at else "",
             int(policy.timeout),
             self.notify or "",
+            orjson.dumps([value for cap in self.caps for value in (cap.name, cap.amount, cap.seconds)])
+            if self.caps
+            else "",
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """A fixed window. `name`: its counter's key in Redis, as Flask-Limiter spells it, so that both count as one."""
-
-    name: str
-    amount: int
-    seconds: int
-    cost: int = 1
 
 
 class Session(NamedTuple):
@@ -116,7 +121,7 @@ class Submitter:
 
     def __init__(self, redis: Redis, settings: Settings) -> None:
         self._call = Calls(redis, Path(__file__).with_name("submit.lua"))
-        self._caps = (settings.max_queue_depth, settings.max_memory_percent)
+        self._bounds = (settings.max_queue_depth, settings.max_memory_percent)
 
     def submit(self, submission: Submission, limit: Limit | None = None, session: Session | None = None) -> Accepted:
         """Store and queue one command; when this returns, the job is on disk.
@@ -151,7 +156,7 @@ class Submitter:
         try:
             reach(Point.SUBMIT_BEGINS)
             verdict, accepted, count, left, *words = self._call(
-                [*self._caps, *window, *(session or NOBODY), *arguments]
+                [*self._bounds, *window, *(session or NOBODY), *arguments]
             )
             reach(Point.SUBMIT_ANSWERED)
         except broker.LOST as lost:
@@ -164,23 +169,30 @@ class Submitter:
         if verdict == b"ended":
             return [SessionEnded()] * len(submissions)
         state = LimitState(limit.amount, max(0, limit.amount - count), max(0, left)) if limit else None
-        if verdict == b"limited":
-            wait = max(1, left)
-            refused = RateLimited(retry_after=wait, headers=limit_headers(state, retry_after=wait))
-            return [refused] * len(submissions)
+        if state and verdict == b"limited":
+            return [_limited(state)] * len(submissions)
         if verdict != b"ok":
             return [QueueFull(retry_after=5)] * len(submissions)
         at = from_micros(int(accepted))
         return [_result(*told, at, state) for told in zip(submissions, words, strict=True)]
 
 
-def _result(submission: Submission, word: bytes, at: datetime, limit: LimitState | None) -> Result:
+def _result(submission: Submission, word: bytes | list[Any], at: datetime, limit: LimitState | None) -> Result:
+    if isinstance(word, list):
+        _, which, count, left = word
+        cap = submission.caps[which - 1]
+        return _limited(LimitState(cap.amount, max(0, cap.amount - count), left))
     if word == b"other":
         return Invalid("This Idempotency-Key was used for another request.", code="idempotency_key_reused")
     if word == b"full":
         return QueueFull(retry_after=5)
     state = State.SCHEDULED if word == b"scheduled" else State.QUEUED
     return Accepted(submission.id, word != b"same", at, state, limit)
+
+
+def _limited(state: LimitState) -> RateLimited:
+    wait = max(1, state.reset_after)
+    return RateLimited(retry_after=wait, headers=limit_headers(state, retry_after=wait))
 
 
 def _caused(error: AppError, cause: Exception) -> AppError:

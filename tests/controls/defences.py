@@ -20,6 +20,7 @@ AUTH = "tests/http/test_auth.py"
 SESSIONS = "tests/http/test_sessions.py"
 REGISTERING = "tests/http/test_registering.py"
 USERS = "tests/http/test_users_writes.py"
+JOB_LIMITS = "tests/http/test_job_limits.py"
 OUTAGES = "tests/http/test_outages.py"
 
 DEFENCES = (
@@ -204,6 +205,20 @@ DEFENCES = (
         "    if settings.trusted_proxies:\n        hops = settings.trusted_proxies\n",
         "    if True:\n        hops = settings.trusted_proxies or 1\n",
         f"{REGISTERING} -k makes_up",
+    ),
+    Defence(
+        "a limit of jobs refuses",
+        "jobs/kernel/submit.lua",
+        "if window.count + window.more >= caps[at + 1] then",
+        "if false then",
+        f"{JOB_LIMITS} -k so_many",
+    ),
+    Defence(
+        "a limit of jobs is counted where a job is made, and nowhere else",
+        "jobs/kernel/submit.lua",
+        "    local capped = exceeded(caps)\n",
+        "    local capped = exceeded(caps)\n    for at = 1, #caps, 3 do redis.call('INCRBY', caps[at], 1) end\n",
+        f"{JOB_LIMITS} -k other_does_not_count",
     ),
     Defence(
         "signing in is closed without a counter",

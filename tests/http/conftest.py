@@ -137,7 +137,7 @@ def order_of(execute: Callable[..., None], people: dict[str, Person]) -> Callabl
 @contextmanager
 def working(settings: Settings, queues: str = "orders,users") -> Iterator[None]:
     """A real worker process for the length of a block."""
-    environment = {name.upper(): str(value) for name, value in settings.model_dump().items() if name != "cors_origins"}
+    environment = {name.upper(): str(value) for name, value in settings.model_dump().items() if value != ()}
     command = [sys.executable, "-m", "workers", "--queues", queues, "--processes", "1"]
     process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, stdout=subprocess.DEVNULL)
     try:

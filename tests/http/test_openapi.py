@@ -22,6 +22,7 @@ from api import kinds
 from api.openapi import HIDDEN
 from jobs.kernel import registry
 from jobs.kernel.policy import Access
+from tests import ticks
 from tests.http.conftest import Client
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -175,6 +176,12 @@ def test_the_document_is_not_sent_again_to_who_has_it(nobody: Client) -> None:
 
 def test_the_table_of_kinds_is_in_step() -> None:
     assert kinds.FILE.read_text() == kinds.table(), "run `python -m api.kinds`"
+
+
+def test_the_table_tells_what_runs_by_itself_and_how_often() -> None:
+    with ticks.declared():
+        (row,) = (line for line in kinds.table().splitlines() if "`test.tick`" in line)
+    assert "| every 15 s (`CALL_RECONCILE_SECONDS`) | operator |" in row
 
 
 def test_the_page_runs_no_inline_script_and_asks_nobody_else(nobody: Client) -> None:

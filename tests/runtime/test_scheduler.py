@@ -65,7 +65,7 @@ def test_what_cannot_be_read_is_set_aside_and_the_rest_goes_on(road: Road) -> No
 
 
 def test_of_two_schedulers_one_acts_and_the_other_takes_over(road: Road) -> None:
-    one, two = DueScheduler(road.redis), DueScheduler(road.redis)
+    one, two = DueScheduler(road.redis, road.settings), DueScheduler(road.redis, road.settings)
     assert one.acquire_lock()
     assert not two.acquire_lock()
     assert one.acquire_lock(), "renewed"
@@ -77,7 +77,7 @@ def test_of_two_schedulers_one_acts_and_the_other_takes_over(road: Road) -> None
 
 
 def test_a_lock_that_was_lost_is_taken_again(road: Road) -> None:
-    one = DueScheduler(road.redis)
+    one = DueScheduler(road.redis, road.settings)
     assert one.acquire_lock()
     road.redis.delete(one.scheduler_lock_key)
     assert one.acquire_lock()

@@ -68,6 +68,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         "every= needs",
     ),
     "sent by the scheduler and by users": ({"every": "call_reconcile_seconds"}, "every= needs"),
+    "every so many seconds by no setting": ({"every": "reconcile_seconds", "policy": BY_US}, "no setting"),
     "a keyword that there is not": ({"retires": 3}, "retires"),
 }
 

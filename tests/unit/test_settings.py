@@ -16,6 +16,11 @@ STRONG = {
     "secret_key": "sZ0rXv1cQnB8-kUe5TwLdGy7_MjHfAp4iO2bRt6C",
     "jwt_secret_key": "jWq3Lx9Eo_TzVm1SgYb7uKf5NcDh-Rp8Ia2Xw4Jt",
 }
+ACCOUNT = {
+    "TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
+    "TWILIO_AUTH_TOKEN": "8f14e45fceea167a5a36dedd4bea2543",
+    "TWILIO_FROM_NUMBER": "+15005550006",
+}
 SECRETS = ("secret_key", "jwt_secret_key", "jwt_secret_key_previous")
 
 
@@ -108,6 +113,46 @@ def test_origins_are_a_list_or_a_star(monkeypatch: pytest.MonkeyPatch, origins: 
     assert ", ".join(Settings.from_env().cors_origins) == origins
 
 
+@pytest.mark.parametrize("countries", ["", "US", "US, CA,DE"])
+def test_countries_are_a_list_or_everywhere(monkeypatch: pytest.MonkeyPatch, countries: str) -> None:
+    monkeypatch.setenv("ENVIRONMENT", "local")
+    monkeypatch.setenv("CALL_COUNTRIES", countries)
+    assert ",".join(Settings.from_env().call_countries) == countries.replace(" ", "")
+
+
+@pytest.mark.parametrize(
+    "missing", ["TWILIO_AUTH_TOKEN", "TWILIO_FROM_NUMBER", "TWILIO_AUTH_TOKEN and TWILIO_FROM_NUMBER"]
+)
+def test_an_account_that_calls_are_placed_with_is_given_whole(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    monkeypatch.setenv("ENVIRONMENT", "local")
+    for name, value in ACCOUNT.items():
+        monkeypatch.setenv(name, "" if name in missing else value)
+    with pytest.raises(SystemExit) as refused:
+        Settings.from_env()
+    assert str(refused.value) == f"settings: TWILIO_ACCOUNT_SID needs {missing} as well"
+
+
+def test_no_account_or_a_whole_one_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENVIRONMENT", "local")
+    assert Settings.from_env().twilio_account_sid == ""
+    for name, value in ACCOUNT.items():
+        monkeypatch.setenv(name, value)
+    settings = Settings.from_env()
+    assert settings.twilio_from_number == ACCOUNT["TWILIO_FROM_NUMBER"]
+    assert ACCOUNT["TWILIO_AUTH_TOKEN"] not in repr(settings)
+
+
+@pytest.mark.parametrize("name", ["rate_limit_calls_user", "rate_limit_calls_destination"])
+@pytest.mark.parametrize("notation", ["20/hour", "3 per day", "1 per 10 minutes", " ", ""])
+def test_a_limit_of_calls_is_one_limit_or_none(name: str, notation: str) -> None:
+    assert getattr(Settings(environment="local", **{name: notation}), name) == notation.strip()
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:4010", "https://proxy.example.com/twilio/"])
+def test_the_carriers_address_ends_in_no_slash(url: str) -> None:
+    assert Settings(environment="local", twilio_api_base_url=url).twilio_api_base_url == url.rstrip("/")
+
+
 @pytest.mark.parametrize("url", ["https://millrace.example.com", "http://10.0.0.1:8080/behind/a/proxy/"])
 def test_the_public_address_ends_in_no_slash(url: str) -> None:
     assert Settings(environment="local", public_base_url=url).public_base_url == url.rstrip("/")
@@ -158,6 +203,20 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         ("PUBLIC_BASE_URL", "https://millrace.example.com?a=b"),
         ("PUBLIC_BASE_URL", "https://millrace.example.com:99999"),
         ("PUBLIC_BASE_URL", "https://[::1"),
+        ("TWILIO_API_BASE_URL", ""),
+        ("TWILIO_API_BASE_URL", "api.twilio.com"),
+        ("TWILIO_API_BASE_URL", "https://sid:token@api.twilio.com"),
+        ("TWILIO_TIMEOUT_SECONDS", "0"),
+        ("TWILIO_TIMEOUT_SECONDS", "21"),
+        ("CALLS_PER_SECOND", "0"),
+        ("CALL_COUNTRIES", "us"),
+        ("CALL_COUNTRIES", "US;CA"),
+        ("CALL_COUNTRIES", "US,Canada"),
+        ("CALL_RECONCILE_SECONDS", "0"),
+        ("RATE_LIMIT_CALLS_USER", "20/hour;100/day"),
+        ("RATE_LIMIT_CALLS_USER", "20"),
+        ("RATE_LIMIT_CALLS_DESTINATION", "3/hour, 5/day"),
+        ("RATE_LIMIT_CALLS_DESTINATION", "seldom"),
     ],
 )
 def test_a_wrong_value_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
