@@ -9,10 +9,12 @@ from typing import Protocol
 from uuid import UUID
 
 from config import Settings
+from jobs.kernel import broker
 from jobs.kernel.context import Context
 from jobs.kernel.errors import Conflict
-from jobs.kernel.ports import Carrier, LeaseLost, Permit
+from jobs.kernel.ports import CARRIER, Carrier, LeaseLost, Permit
 from models.session import Sessions
+from workers import gate
 from workers.executor import Clock
 
 
@@ -33,7 +35,11 @@ class Services:
 
 def services(settings: Settings) -> Services:
     """The services that these settings name, for one process."""
-    return Services()
+    from workers import twilio  # the SDK takes as long to load as all the rest, and few workers need it
+
+    redis = broker.connect(settings.redis_url)
+    gates = {CARRIER: gate.Gate(redis, settings, CARRIER, rate=settings.calls_per_second)}
+    return Services(twilio.carrier(settings), gates)
 
 
 class Outside:
