@@ -1,5 +1,5 @@
 """The main job, done by a client over HTTP: orders that succeed and orders that are refused, people who
-come and go, each compared with what it should be."""
+come and go, calls that are placed, each compared with what it should be."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ import requests
 from rich.console import Console
 from rich.table import Table
 
+from local import demo_calls
 from local.client import Client
-from local.record import Description
+from local.record import Description, Simulator
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,13 @@ class Demo:
 
     base_url: str
     passwords: Mapping[str, str]
+    simulator: Simulator | None = None
     steps: list[Step] = field(default_factory=list)
     customer: str = field(default_factory=lambda: f"demo-{uuid4().hex[:12]}")
 
-    def play(self) -> list[dict[str, Any]]:
-        """Everything; returns the order rows read back at the end."""
+    def play(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Everything; returns the order rows and the calls read back at the end. Where a real carrier would place them,
+        there are no calls."""
         user = self.sign_in("user@example.com")
         other = self.sign_in("other@example.com")
         self.step("GET /v1/services", "200: 123 456 789", lambda: self.services(user))
@@ -51,10 +54,11 @@ class Demo:
         self.repeats(user)
         self.step("GET that order, as another user", "404 not_found", lambda: other.outcome(other.send("GET", order)))
         self.changes(user, order)
-        self.people(user)
+        caller = self.people(user)
+        calls = demo_calls.play(self, caller, self.simulator) if self.simulator else []
         rows: list[dict[str, Any]] = user.send("GET", f"/v1/orders?customer_id={self.customer}").json()["data"]
         self.step("GET /v1/orders of that customer", "1 row", lambda: f"{len(rows)} row{'s' * (len(rows) != 1)}")
-        return rows
+        return rows, calls
 
     def sign_in(self, email: str, password: str = "") -> Client:
         answer = self.step(
@@ -159,8 +163,8 @@ class Demo:
             show=user.outcome,
         )
 
-    def people(self, user: Client) -> None:
-        """Somebody new, whose session ends when a refresh token is used twice."""
+    def people(self, user: Client) -> Client:
+        """Somebody new, whose session ends when a refresh token is used twice, and who signs in again."""
         email, password = f"{self.customer}@example.com", f"{uuid4().hex}_aA1"
         person = {"email": email, "password": password, "name": "Somebody New"}
         admin = self.sign_in("admin@example.com")
@@ -187,6 +191,7 @@ class Demo:
             "401 session_ended",
             lambda: new.outcome(new.send("GET", "/v1/users/me")),
         )
+        return self.sign_in(email, password)
 
     def step(self, asked: str, expected: str, act: Callable[[], Any], show: Callable[[Any], str] = str) -> Any:
         """Do one thing, time it to its end, and keep what came of it."""
@@ -202,16 +207,20 @@ def demonstrate(description: Description) -> bool:
     console = Console()
     if not console.is_terminal:
         console = Console(width=140)
-    demo = Demo(description["base_url"], {user["email"]: user["password"] for user in description["users"]})
+    passwords = {user["email"]: user["password"] for user in description["users"]}
+    demo = Demo(description["base_url"], passwords, description["carrier"])
     rows: list[dict[str, Any]] = []
+    calls: list[dict[str, Any]] = []
     broken = ""
     try:
-        rows = demo.play()
+        rows, calls = demo.play()
     except (requests.RequestException, KeyError, ValueError) as error:
         broken = f"{type(error).__name__}: {error}"
     console.print(steps_table(demo.steps))
     if rows:
         console.print(rows_table(rows))
+    if calls:
+        console.print(demo_calls.table(calls))
     if broken:
         console.print(f"The demo could not go on: {broken}", style="red", markup=False)
     return not broken and all(step.as_expected for step in demo.steps)
