@@ -21,9 +21,10 @@ from jobs.kernel import registry
 from jobs.kernel.command import Command
 from jobs.kernel.context import Context
 from jobs.kernel.envelope import Job
-from jobs.kernel.errors import Cancelled, Conflict, Snooze
+from jobs.kernel.errors import Cancelled, Conflict, Failed, Snooze
 from jobs.kernel.outcome import Outcome, succeeded
 from jobs.kernel.policy import Policy, Retry
+from tests import errands
 
 QUICK = Retry(attempts=3, base=0.001, cap=0.001)
 SCHEMA = "CREATE TABLE IF NOT EXISTS effects (job_id uuid, attempt int, at timestamptz DEFAULT clock_timestamp())"
@@ -45,6 +46,8 @@ class Probe(Command, kind="test.probe", policy=Policy("default", retry=QUICK, ti
                 raise RuntimeError("as asked")
             case "reject":
                 raise Conflict("as asked", code="asked_for")
+            case "fail":
+                raise Failed("As asked.", code="asked_for")
             case "cancel":
                 raise Cancelled
             case "snooze" if job.waits == 0:
@@ -75,7 +78,11 @@ class ManyProbes(Command, kind="test.many", policy=Policy("default", retry=QUICK
         return [succeeded({"together": len(jobs)}) for _ in jobs]
 
 
-KINDS = (Probe, ManyProbes)
+class Parcel(Probe, kind="test.parcel", policy=Policy("deliveries", retry=QUICK, timeout=3)):
+    """A probe that is carried out by a thread."""
+
+
+KINDS = (Probe, ManyProbes, Parcel, errands.Errand)
 
 
 def declare() -> None:

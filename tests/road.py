@@ -127,12 +127,13 @@ class Road:
         self.redis.zadd("rq:scheduler:scheduled_jobs", {str(job_id): at.timestamp() if at else 0}, xx=True)
         self.scheduler.enqueue_jobs()
 
-    def expire_leases(self) -> None:
-        """Let every lease run out now, as if the worker had died a lease ago; and have them reaped."""
+    def expire_leases(self, *ids: UUID) -> None:
+        """Let every lease, or those of some jobs, run out now, as if the worker had died a lease ago; have them reaped."""
         self.leases.reap()  # the first call only notes which Redis this is
         for queue in QUEUES:
             for member in self.redis.zrange(f"millrace:leases:{queue}", 0, -1):
-                self.redis.zadd(f"millrace:leases:{queue}", {member: float(self.redis.time()[0] * 1000 - 1)})
+                if not ids or UUID(member.decode()) in ids:
+                    self.redis.zadd(f"millrace:leases:{queue}", {member: float(self.redis.time()[0] * 1000 - 1)})
         self.redis.hset("millrace:reaper", mapping={"grace_until": 0})
         self.leases.reap()
 
