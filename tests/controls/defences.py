@@ -283,4 +283,25 @@ DEFENCES = (
         "refused = ()",
         "tests/http/test_schemathesis.py -k patch",
     ),
+    Defence(
+        "one probe at a time",
+        "workers/gate_enter.lua",
+        "if circuit.state == 'half_open' then redis.call('ZADD', key .. ':permits', digits(at + life), token) end",
+        "",
+        "tests/runtime/test_gate.py -k fifty",
+    ),
+    Defence(
+        "what was asked before a circuit opened decides nothing afterwards",
+        "workers/gate_report.lua",
+        "if circuit.epoch ~= ARGV[3] or verdict == 'neither' then",
+        "if verdict == 'neither' then",
+        "tests/runtime/test_gate.py -k comes_late",
+    ),
+    Defence(
+        "the rate is kept also by those who come late",
+        "workers/gate_enter.lua",
+        "local at = math.max(from, due, free)",
+        "local at = math.max(from, due)",
+        "tests/runtime/test_turns.py -k late_together",
+    ),
 )
