@@ -79,7 +79,7 @@ class RecordStatus(Command, kind="calls.record_status", policy=TOLD):
         return succeeded()
 
 
-class ReconcileCalls(Command, kind="calls.reconcile", policy=RECONCILED, every="call_reconcile_seconds"):
+class ReconcileCalls(Command, kind="calls.reconcile", policy=RECONCILED, every="call_silent_seconds"):
     """Ask the carrier for calls whose callbacks never came, and for those whose answer was lost and whose job is over."""
 
     def conduct(self, outside: Outside, job: Job[Self]) -> Conclusion:
