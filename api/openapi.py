@@ -97,8 +97,8 @@ def _schemas(spec: APISpec, routes: list[Documented | type[Command]]) -> compone
     outputs: dict[type[BaseModel], None] = dict.fromkeys((schemas.Job, schemas.Problem))
     for said in routes:
         if isinstance(said, Documented):
-            outputs |= {model: None for model in said.responses.values() if isinstance(model, type)}
-            inputs |= {said.body: None} if said.body else {}
+            outputs |= {model: None for answer in said.responses.values() if (model := documented.model_of(answer))}
+            inputs |= {model: None for model in (said.body, said.form) if model}
         elif said.model_fields:
             inputs[said] = None
     asked: list[tuple[type[BaseModel], JsonSchemaMode]] = [(model, "validation") for model in inputs]

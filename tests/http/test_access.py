@@ -23,6 +23,9 @@ ROUTES = {
     ("POST", "/v1/auth/register"): Access.ANYONE,
     ("GET", "/v1/auth/sessions"): Access.USER,
     ("DELETE", "/v1/auth/sessions/<id>"): Access.USER,
+    ("GET", "/v1/calls"): Access.USER,
+    ("GET", "/v1/calls/<id>"): Access.USER,
+    ("GET", "/v1/calls/<id>/events"): Access.USER,
     ("GET", "/v1/circuits"): Access.USER,
     ("GET", "/v1/events/circuit-status"): Access.USER,
     ("GET", "/v1/jobs"): Access.USER,
@@ -40,12 +43,18 @@ ROUTES = {
     ("GET", "/v1/users/<id>"): Access.USER,
     ("PATCH", "/v1/users/<id>"): Access.USER,
     ("DELETE", "/v1/users/<id>"): Access.USER,
+    ("POST", "/v1/webhooks/twilio/status"): Access.ANYONE,
+    ("GET", "/v1/webhooks/twilio/voice"): Access.ANYONE,
+    ("POST", "/v1/webhooks/twilio/voice"): Access.ANYONE,
 }
 WITH_ID = [(method, rule) for method, rule in ROUTES if "<id>" in rule]
 RULES = sorted({rule for _, rule in ROUTES})
 ROLES = (None, "user", "admin")
 WITHOUT_TOKEN = {("POST", "/v1/auth/refresh")}
 """Answers 401 to whoever brings no refresh token, and asks for no role."""
+
+SIGNED = {(method, rule) for method, rule in ROUTES if rule.startswith("/v1/webhooks/twilio/")}
+"""Answers 403 to whatever has no signature, and asks for no role."""
 
 BODIES = {
     ("PUT", "/v1/orders/<id>"): ORDER,
@@ -92,18 +101,22 @@ def test_a_route_admits_whom_it_says(roles: Roles, rule: str) -> None:
             assert answer.status_code == 405, case
             assert method not in answer.headers["Allow"].split(", "), case
         elif access.admits(role):
-            assert answer.status_code != 403, case
+            assert (answer.status_code == 403) is ((method, rule) in SIGNED), case
             assert (answer.status_code == 401) is ((method, rule) in WITHOUT_TOKEN), case
         else:
             assert answer.status_code == (401 if role is None else 403), case
 
 
 @pytest.fixture
-def of_user(roles: Roles, people: dict[str, Person], order_of: Callable[[str], str]) -> dict[str, str]:
+def of_user(
+    roles: Roles, people: dict[str, Person], order_of: Callable[[str], str], call_of: Callable[..., str]
+) -> dict[str, str]:
     """Something of `user`'s behind each rule with an id."""
     job = roles["user"].post("/v1/orders", ORDER)
     sessions = roles["user"].get("/v1/auth/sessions")
     return {
+        "/v1/calls/<id>": call_of("user"),
+        "/v1/calls/<id>/events": call_of("user"),
         "/v1/jobs/<id>": job.get_json()["id"],
         "/v1/orders/<id>": order_of("user"),
         "/v1/users/<id>": str(people["user"].id),
