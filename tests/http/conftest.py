@@ -29,6 +29,7 @@ from tests.conftest import Person
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ORDER = {"services": ["123", "456"], "total_fee": "100.00"}
+CALL = {"phone_number": "+14155550123", "customer_name": "Ada", "workflow": "support"}
 
 
 class Client:

@@ -13,7 +13,7 @@ from flask import Flask
 from api.access import guard, matrix
 from jobs.kernel.policy import Access
 from tests.conftest import Person
-from tests.http.conftest import ORDER, Client, token_of
+from tests.http.conftest import CALL, ORDER, Client, token_of
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 ROUTES = {
@@ -24,7 +24,9 @@ ROUTES = {
     ("GET", "/v1/auth/sessions"): Access.USER,
     ("DELETE", "/v1/auth/sessions/<id>"): Access.USER,
     ("GET", "/v1/calls"): Access.USER,
+    ("POST", "/v1/calls"): Access.USER,
     ("GET", "/v1/calls/<id>"): Access.USER,
+    ("PATCH", "/v1/calls/<id>"): Access.USER,
     ("GET", "/v1/calls/<id>/events"): Access.USER,
     ("GET", "/v1/circuits"): Access.USER,
     ("GET", "/v1/events/circuit-status"): Access.USER,
@@ -57,6 +59,7 @@ SIGNED = {(method, rule) for method, rule in ROUTES if rule.startswith("/v1/webh
 """Answers 403 to whatever has no signature, and asks for no role."""
 
 BODIES = {
+    ("PATCH", "/v1/calls/<id>"): {"status": "canceled"},
     ("PUT", "/v1/orders/<id>"): ORDER,
     ("PATCH", "/v1/orders/<id>"): {"total_fee": "1"},
     ("PATCH", "/v1/users/<id>"): {"name": "Another"},
@@ -147,10 +150,11 @@ def test_what_is_no_id_is_answered_as_what_is_not_there(roles: Roles, nonsense: 
         assert (answer.status_code, answer.get_json()["code"]) == (404, "not_found"), (method, rule)
 
 
-@pytest.mark.parametrize("member", ["id", "user_id", "owner_id", "status", "created_at", "version"])
+@pytest.mark.parametrize("member", ["id", "user_id", "owner_id", "status", "created_at", "version", "sid"])
 @pytest.mark.parametrize(
     ("method", "path", "body"),
     [
+        ("POST", "/v1/calls", CALL),
         ("POST", "/v1/orders", ORDER),
         ("POST", "/v1/users", {"email": "new@example.com", "password": "Correct-horse1", "name": "New"}),
         ("POST", "/v1/auth/register", {"email": "new@example.com", "password": "Correct-horse1", "name": "New"}),

@@ -17,7 +17,7 @@ from config import Settings
 from local.postgres import Postgres
 from local.redis import Redis
 from tests.conftest import NO_LIMITS, PASSWORD, Person
-from tests.http.conftest import ORDER, Client, token_of
+from tests.http.conftest import CALL, ORDER, Client, token_of
 from tests.http.test_sessions import as_caller, sign_in
 from tests.http.twilio import signed
 from tests.processes import until
@@ -130,6 +130,8 @@ CLOSED: dict[tuple[str, str], Any] = {
     ("DELETE", "/v1/auth/sessions/<id>"): None,
     ("GET", "/v1/circuits"): None,
     ("GET", "/v1/events/circuit-status"): None,
+    ("POST", "/v1/calls"): CALL,
+    ("PATCH", "/v1/calls/<id>"): {"status": "canceled"},
     ("POST", "/v1/orders"): ORDER,
     ("PUT", "/v1/orders/<id>"): ORDER,
     ("PATCH", "/v1/orders/<id>"): {"total_fee": 1},
