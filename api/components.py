@@ -8,7 +8,7 @@ from typing import Any
 from apispec import APISpec
 from pydantic import BaseModel
 
-from api.schemas import Problem
+from api.shapes import Problem
 from jobs.kernel import errors
 
 Names = dict[type[BaseModel], dict[str, Any]]

@@ -40,7 +40,10 @@ Told = Literal["queued", "initiated", "ringing", "in_progress", "completed", "bu
 
 
 class RecordStatus(Command, kind="calls.record_status", policy=TOLD):
-    """Record what the carrier tells of a call. `call`: the one that its URL was made for; `at`: when it says it was."""
+    """Record what the carrier tells of a call.
+
+    `call`: the one that its URL was made for; `at`: when it says it was.
+    """
 
     sid: Sid
     status: Told
