@@ -50,7 +50,6 @@ SENDER = UUID("7d0a7f5e-3c0c-4f0e-9d5b-6a1c5b0f2e11")
 """Stands for the carrier where an idempotency key needs somebody whose it is."""
 
 NUMBER = re.compile(r"[0-9]{1,9}")
-WORD = re.compile(r"[a-z_]{1,32}")
 
 Fields = MultiDict[str, str]
 
@@ -140,20 +139,26 @@ def _refused() -> Forbidden:
 
 def _news(fields: Fields) -> RecordStatus | None:
     """What the carrier tells of a call, less what cannot be read; None when it does not say of which call, or what."""
+    said = _said(fields)
     try:
-        return RecordStatus.model_validate(
-            {
-                "sid": _one(fields, "CallSid"),
-                "status": _one(fields, "CallStatus").replace("-", "_"),
-                "call": _call(),
-                "sequence": _number(_one(fields, "SequenceNumber")),
-                "at": _moment(_one(fields, "Timestamp")),
-                "duration": _number(_one(fields, "CallDuration")),
-                "answered_by": answered if WORD.fullmatch(answered := _one(fields, "AnsweredBy")) else None,
-            }
-        )
-    except ValidationError:
+        return RecordStatus.model_validate(said)
+    except ValidationError as unreadable:
+        wrong = {error["loc"][0] for error in unreadable.errors(include_url=False)}
+    if not wrong.isdisjoint({"sid", "status"}):
         return None
+    return RecordStatus.model_validate({name: value for name, value in said.items() if name not in wrong})
+
+
+def _said(fields: Fields) -> dict[str, object]:
+    return {
+        "sid": _one(fields, "CallSid"),
+        "status": _one(fields, "CallStatus").replace("-", "_"),
+        "call": _call(),
+        "sequence": _number(_one(fields, "SequenceNumber")),
+        "at": _moment(_one(fields, "Timestamp")),
+        "duration": _number(_one(fields, "CallDuration")),
+        "answered_by": _one(fields, "AnsweredBy"),
+    }
 
 
 def _one(fields: Fields, name: str) -> str:

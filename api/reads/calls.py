@@ -22,6 +22,7 @@ from api.schemas import CallPage, CallSummary
 from api.services import services
 from api.streams import Snapshot
 from api.tokens import Caller
+from jobs.calls import Workflow
 from jobs.kernel.errors import NotFound
 from jobs.kernel.policy import Access
 from models import Call, CallEvent, views
@@ -43,7 +44,7 @@ class CallQuery(ListQuery):
 
     sort: Literal["-created_at", "created_at"] = Field("-created_at", description="newest first, or oldest first")
     status: Status | None = Field(None, description="only calls that have this status now")
-    workflow: Literal["support", "sales", "reminder"] | None = Field(None, description="only calls of this workflow")
+    workflow: Workflow | None = Field(None, description="only calls of this workflow")
 
 
 def register(app: Flask) -> None:

@@ -98,7 +98,8 @@ def test_statuses_have_our_names(status: str, ours: str, tell: Tell, told: Told)
         NEWS | {"CallStatus": "on-the-moon"},
         NEWS | {"CallStatus": "unknown"},
         NEWS | {"CallStatus": "completed\0"},
-        NEWS | {"CallSid": "SM" + "0" * 32},
+        NEWS | {"CallSid": "CA" + "0" * 100},
+        NEWS | {"CallSid": "../" + SID},
         NEWS | {"CallSid": SID + "\n"},
         NEWS | {"CallSid": ""},
         NEWS | {"CallSid": [SID, "CA" + "0" * 32]},
@@ -115,7 +116,7 @@ def test_what_is_no_news_of_a_call_is_passed_over(fields: dict[str, Any], tell: 
     ("name", "member", "values"),
     [
         ("SequenceNumber", "sequence", ["", "-1", "two", "1.5", "9" * 30, "٣", "1\0"]),
-        ("CallDuration", "duration", ["", "-1", "1e3", "9" * 30, "\0"]),
+        ("CallDuration", "duration", ["", "-1", "1e3", "999999999", "9" * 30, "\0"]),
         ("Timestamp", "at", ["", "now", "Sat, 99 Jan 2026 09:30:00 +0000", "31 Jan 2026 09:30:00 +9999", "\0"]),
         ("Timestamp", "at", ["31 Dec 9999 23:59:59 -2300", "1769860800", "2026-01-31T09:30:00Z"]),
         ("AnsweredBy", "answered_by", ["", "Human!", "h" * 33, "человек", "a\0"]),
