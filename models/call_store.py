@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, func, or_, select, text
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Text, Uuid, and_, any_, func, literal, or_, select, text
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Session
 
 from models.call import OPEN, Call, CallEvent, Status, named
@@ -31,8 +31,8 @@ def lock(session: Session, call_id: UUID) -> Call | None:
 
 def lock_many(session: Session, ids: Collection[UUID], sids: Collection[str]) -> list[Call]:
     """The calls of these ids, and those that the carrier knows by these names, locked in order of their ids."""
-    wanted = select(Call).where(or_(Call.id.in_(ids), Call.sid.in_(sids))).order_by(Call.id).with_for_update()
-    return list(session.scalars(wanted))
+    named_so = or_(Call.id == any_(literal(list(ids), ARRAY(Uuid))), Call.sid == any_(literal(list(sids), ARRAY(Text))))
+    return list(session.scalars(select(Call).where(named_so).order_by(Call.id).with_for_update()))
 
 
 def lock_due(session: Session, silent_since: datetime, oldest: datetime, most: int) -> list[Call]:
