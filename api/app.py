@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 
 from flask import Flask
@@ -9,12 +10,14 @@ from flask_migrate import Migrate
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import jobs
-from api import auth, body, cli, docs, headers, health, openapi, problems, reads, writes
+from api import auth, body, cli, docs, headers, health, openapi, problems, reads, twilio_inbound, writes
 from api import jobs as job_reads
 from api.access import Named
 from api.limits import Limits
+from api.reads import calls
 from api.services import NAME, Services
 from api.sessions import UserSessions
+from api.streams import Streams
 from api.tokens import Tokens
 from api.waiting import Waiting
 from config import Settings
@@ -38,7 +41,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     headers.register(app, settings)
     problems.register(app)
     app.extensions[NAME] = _services(app, settings)
-    for part in (auth, writes, job_reads, reads, health, openapi, docs):
+    for part in (auth, writes, job_reads, reads, twilio_inbound, health, openapi, docs):
         part.register(app)
     cli.register(app)
     Migrate(app, SimpleNamespace(metadata=Base.metadata), directory="migrations")
@@ -64,4 +67,5 @@ def _services(app: Flask, settings: Settings) -> Services:
         tokens=Tokens(app, settings),
         sessions=UserSessions(redis),
         waiting=Waiting(settings.redis_url, ledger),
+        call_streams=Streams(partial(calls.later, readers)),
     )

@@ -33,7 +33,7 @@ def read(model: type[BaseModel], *, optional: bool = False) -> bytes:
 
     Raises UnsupportedMediaType, and RequestEntityTooLarge above MAX_BYTES.
     """
-    raw = _whole()
+    raw = whole()
     if (optional or not model.model_fields) and not raw.strip():
         return b"{}"
     if request.environ.get("CONTENT_TYPE") == "application/json":
@@ -46,8 +46,9 @@ def read(model: type[BaseModel], *, optional: bool = False) -> bytes:
     return raw
 
 
-def _whole() -> bytes:
-    """The body. One whose length is announced, as nearly all are, is read in one go."""
+def whole() -> bytes:
+    """The body, at most MAX_BYTES. One whose length is announced, as nearly all are, is read in one go. Raises
+    RequestEntityTooLarge."""
     environ = request.environ
     length = environ.get("CONTENT_LENGTH", "")
     if length.isdecimal() and int(length) <= MAX_BYTES and environ.get("wsgi.input_terminated"):

@@ -8,7 +8,7 @@ from typing import Any
 from apispec import APISpec
 from pydantic import BaseModel
 
-from api.schemas import Problem
+from api.shapes import Problem
 from jobs.kernel import errors
 
 Names = dict[type[BaseModel], dict[str, Any]]
@@ -54,6 +54,30 @@ PARAMETERS: dict[str, tuple[str, dict[str, Any]]] = {
             "description": "What came with the refresh token's cookie; needed where the refresh token comes by its cookie.",
             "schema": {"type": "string"},
         },
+    ),
+    "LastEventId": (
+        "header",
+        {
+            "name": "Last-Event-ID",
+            "description": "The `id` of the last event that came: the present state is sent if it is newer.",
+            "schema": {"type": "string", "examples": ["3"]},
+        },
+    ),
+    "Signature": (
+        "header",
+        {
+            "name": "X-Twilio-Signature",
+            "description": "Twilio's, of the URL that it was given and all fields of the form.",
+            "schema": {"type": "string", "minLength": 28, "maxLength": 28},
+        },
+    ),
+    "CallOfUrl": (
+        "query",
+        {"name": "call", "description": "The call that the URL was made for.", "schema": {"type": "string"}},
+    ),
+    "MacOfUrl": (
+        "query",
+        {"name": "t", "description": "What shows that we have made the URL.", "schema": {"type": "string"}},
     ),
     "RunAt": (
         "query",

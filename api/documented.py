@@ -13,9 +13,19 @@ ATTRIBUTE = "__documented__"
 
 
 @dataclass(frozen=True, slots=True)
+class EventsOf:
+    """Server-Sent Events, each with what the model describes as its data."""
+
+    model: type[BaseModel]
+
+
+Answer = type[BaseModel] | EventsOf | str | None
+"""The model of a body, that of events, the media type of what is neither, or None for nothing."""
+
+
+@dataclass(frozen=True, slots=True)
 class Documented:
-    """One operation. `responses`: by status, the model of the body, or the media type of one that is not JSON, or None
-    for none. `problems`: statuses answered with a problem. `conditional`: it has an ETag and knows If-None-Match. `takes`
+    """One operation. `responses`: by status. `form`: the model of a body that comes as a form. `problems`: statuses answered with a problem. `conditional`: it has an ETag and knows If-None-Match. `takes`
     and `sends`: headers, by their names in `api.components`. `by_cookie`: what it needs may come in the refresh cookie."""
 
     summary: str
@@ -23,7 +33,8 @@ class Documented:
     tag: str = ""
     query: type[BaseModel] | None = None
     body: type[BaseModel] | None = None
-    responses: Mapping[int, type[BaseModel] | str | None] = field(default_factory=dict)
+    form: type[BaseModel] | None = None
+    responses: Mapping[int, Answer] = field(default_factory=dict)
     problems: tuple[int, ...] = ()
     conditional: bool = False
     waits: bool = False
@@ -36,13 +47,14 @@ class Documented:
 def documented(
     summary: str,
     *,
-    response: type[BaseModel] | str | None,
+    response: Answer,
     status: int = 200,
-    others: Mapping[int, type[BaseModel] | str | None] | None = None,
+    others: Mapping[int, Answer] | None = None,
     description: str = "",
     tag: str = "",
     query: type[BaseModel] | None = None,
     body: type[BaseModel] | None = None,
+    form: type[BaseModel] | None = None,
     problems: tuple[int, ...] = (),
     conditional: bool = False,
     waits: bool = False,
@@ -63,6 +75,7 @@ def documented(
             tag=tag,
             query=query,
             body=body,
+            form=form,
             responses={status: response, **(others or {})},
             problems=problems,
             conditional=conditional,
@@ -82,3 +95,10 @@ def of(view: Callable[..., Any]) -> Documented | None:
     """What a view says of itself; None when it says nothing. Decorators that keep `__dict__` keep it."""
     found: Documented | None = getattr(view, ATTRIBUTE, None)
     return found
+
+
+def model_of(answer: Answer) -> type[BaseModel] | None:
+    """What describes what is answered; None where nothing does."""
+    if isinstance(answer, EventsOf):
+        return answer.model
+    return answer if isinstance(answer, type) else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,6 +17,9 @@ FLIGHT = "millrace.flight"
 
 class Flight(Protocol):
     """Those who are being served."""
+
+    ending: bool
+    """Whether the server has been told to stop, so that who is served for long is to be let go."""
 
     def enter(self) -> None: ...
 
@@ -37,3 +40,9 @@ def aside(environ: WSGIEnvironment | None = None) -> Iterator[None]:
         yield
     finally:
         flight.enter()
+
+
+def ending() -> Callable[[], bool]:
+    """What tells, also when the present request has left Flask, whether the server that serves it has been told to stop."""
+    flight: Flight | None = request.environ.get(FLIGHT)
+    return lambda: flight is not None and flight.ending

@@ -17,6 +17,7 @@ from api import components, documented, operations, schemas
 from api.access import access_of
 from api.documented import Documented
 from api.reads.conditional import tagged
+from api.shapes import Problem
 from jobs.kernel import registry
 from jobs.kernel.command import Command
 from jobs.kernel.policy import Access
@@ -94,11 +95,11 @@ def _tag(path: str, said: Documented | type[Command]) -> str:
 def _schemas(spec: APISpec, routes: list[Documented | type[Command]]) -> components.Names:
     """Enter every model into the components; the reference of each, by model and by whether it goes in or out."""
     inputs: dict[type[BaseModel], None] = {}
-    outputs: dict[type[BaseModel], None] = dict.fromkeys((schemas.Job, schemas.Problem))
+    outputs: dict[type[BaseModel], None] = dict.fromkeys((schemas.Job, Problem))
     for said in routes:
         if isinstance(said, Documented):
-            outputs |= {model: None for model in said.responses.values() if isinstance(model, type)}
-            inputs |= {said.body: None} if said.body else {}
+            outputs |= {model: None for answer in said.responses.values() if (model := documented.model_of(answer))}
+            inputs |= {model: None for model in (said.body, said.form) if model}
         elif said.model_fields:
             inputs[said] = None
     asked: list[tuple[type[BaseModel], JsonSchemaMode]] = [(model, "validation") for model in inputs]

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from api import components
 from api.components import Names
-from api.documented import Documented
+from api.documented import Answer, Documented, EventsOf
 from api.schemas import Job
 from jobs.kernel.command import Command, Route
 from jobs.kernel.outcome import State
@@ -81,20 +81,32 @@ def of_view(path: str, method: str, said: Documented, access: Access, names: Nam
     if said.body:
         content = {"schema": names[said.body], **_example(said.body)}
         operation["requestBody"] = {"required": said.body_required, "content": {"application/json": content}}
+    if posted := said.form and method != "get":
+        content = {"schema": names[said.form], **_example(said.form)}
+        operation["requestBody"] = {"content": {"application/x-www-form-urlencoded": content}}
     implied = ((422,) if said.query or said.waits else ()) + ((400, 408, 413, 415, 422) if said.body else ())
+    implied += (400, 408, 413) if posted else ()
     implied += (401, 429) if access is not Access.ANYONE else ()
     implied += (503,) if path not in NEVER_REFUSED else ()
     operation["responses"] |= _problems((*said.problems, *implied), access, target="{" in path)
     return operation
 
 
-def _answer(status: int, body: type[BaseModel] | str | None, headers: dict[str, Any], names: Names) -> dict[str, Any]:
+def _answer(status: int, body: Answer, headers: dict[str, Any], names: Names) -> dict[str, Any]:
     answer: dict[str, Any] = {"description": HTTPStatus(status).phrase, "headers": headers}
     if isinstance(body, str):
         answer["content"] = {body: {"schema": {"type": "object" if body.endswith("json") else "string"}}}
+    elif isinstance(body, EventsOf):
+        answer["content"] = {"text/event-stream": {"schema": _event(names[body.model])}}
     elif body is not None:
         answer["content"] = {"application/json": {"schema": names[body]}}
     return answer
+
+
+def _event(data: dict[str, Any]) -> dict[str, Any]:
+    """One event of a stream; OpenAPI 3.1 has no way of its own to say that there are several."""
+    as_json = {"type": "string", "contentMediaType": "application/json", "contentSchema": data}
+    return {"type": "object", "properties": {"event": {"type": "string"}, "id": {"type": "string"}, "data": as_json}}
 
 
 def _command_parameters(route: Route) -> list[Any]:
@@ -165,8 +177,7 @@ def _example(model: type[BaseModel]) -> dict[str, Any]:
 
 def _problems(statuses: tuple[int, ...], access: Access, *, target: bool) -> dict[str, str]:
     more = ((404,) if target else ()) + ((401, 403) if access is Access.ADMIN else ())
-    unsigned = (401, 403) if access is Access.ANYONE and 401 not in statuses else ()
-    wanted = sorted({*statuses, *more} - {*unsigned})
+    wanted = sorted({*statuses, *more})
     return {str(status): components.problem(status) for status in (*wanted, 500)} | {"default": components.OTHER}
 
 

@@ -3,64 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
+from api.shapes import NumberedMeta, Page, Problem, Shape
 from jobs.kernel.outcome import State
+from models.call import Status
 
-Item = TypeVar("Item")
 Money = Annotated[str, Field(pattern=r"^\d+\.\d{2}$", description="a decimal with two places", examples=["100.00"])]
-
-
-class Shape(BaseModel):
-    """One JSON object of an answer; it has these members and no others."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class Meta(Shape):
-    """Where a page stands in its list."""
-
-    limit: int = Field(ge=1, le=100)
-    next_cursor: str | None = Field(description="give it as `cursor` for the next page; null on the last one")
-
-
-class NumberedMeta(Meta):
-    """Where a page stands in its list, and by its number where it was asked for by that."""
-
-    page: int = Field(1, ge=1, description="only where `page` was given, as the next two")
-    total_pages: int = Field(0, ge=0)
-    total: int = Field(0, ge=0, description="how many items there are on all pages")
-
-
-class Page(Shape, Generic[Item]):
-    """One page of a list."""
-
-    data: list[Item]
-    meta: Meta
-
-
-class FieldError(Shape):
-    """What is wrong with one field."""
-
-    field: str
-    message: str
-
-
-class Problem(BaseModel):
-    """An error (RFC 9457). Some carry members of their own, as `allowed_at` and `retry_after`."""
-
-    model_config = ConfigDict(extra="allow")
-
-    type: str = Field(examples=["urn:millrace:problem:not_found"])
-    title: str = Field(examples=["Not Found"])
-    status: int = Field(examples=[404])
-    detail: str = Field(examples=["There is no such resource."])
-    code: str = Field(pattern=r"^[a-z0-9_]+$", description="stable; meant for programs", examples=["not_found"])
-    request_id: str | None = Field(None, examples=["6f1c1a52c1f84f0c9c0e"])
-    errors: list[FieldError] | None = None
 
 
 class Progress(Shape):
@@ -134,6 +86,51 @@ class Service(Shape):
     name: str = Field(examples=["Inspection"])
 
 
+class CallSummary(Shape):
+    """A call as lists and streams show it. Its id is that of the job that places it."""
+
+    id: UUID
+    user_id: UUID
+    phone_number: str = Field(examples=["+15005550006"])
+    customer_name: str = Field(examples=["Ada Lovelace"])
+    workflow: str = Field(examples=["support"])
+    status: Status
+    sid: str | None = Field(description="the provider's name for it, as soon as it is known")
+    reason: str | None = Field(description="why it failed, or is open still")
+    duration: int | None = Field(description="seconds")
+    answered_by: str | None = Field(description="a person or a machine, where the provider tells", examples=["human"])
+    created_at: datetime
+    updated_at: datetime
+    version: int = Field(ge=1, description="also in the `ETag`, and the `id` of an event")
+
+
+class CallEvent(Shape):
+    """A status that a call has had."""
+
+    status: Status
+    at: datetime
+    source: str = Field(description="`worker`, `callback` or `reconciliation`", examples=["callback"])
+
+
+class Call(CallSummary):
+    """A call, with every status that it has had, in the order of a call's life."""
+
+    timeline: list[CallEvent]
+
+
+class CallCallback(BaseModel):
+    """What Twilio says of a call. All that it sends is signed, also what is not named here."""
+
+    model_config = ConfigDict(extra="allow")
+
+    CallSid: str = Field("", examples=["CA0123456789abcdef0123456789abcdef"])
+    CallStatus: str = Field("", examples=["in-progress"])
+    SequenceNumber: str = Field("", description="counts the callbacks of one call", examples=["2"])
+    Timestamp: str = Field("", description="RFC 2822", examples=["Sat, 31 Jan 2026 09:30:00 +0000"])
+    CallDuration: str = Field("", description="seconds", examples=["42"])
+    AnsweredBy: str = Field("", examples=["human"])
+
+
 class SignedIn(Shape):
     """What signing in gives, and staying signed in. `expires_in`: seconds."""
 
@@ -191,6 +188,10 @@ class Readiness(Shape):
 
 class OrderPage(Page[Order]):
     """One page of orders."""
+
+
+class CallPage(Page[CallSummary]):
+    """One page of calls."""
 
 
 class ServicePage(Page[Service]):

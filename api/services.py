@@ -17,6 +17,7 @@ from models.session import Sessions
 if TYPE_CHECKING:
     from api.limits import Limits
     from api.sessions import UserSessions
+    from api.streams import Streams
     from api.tokens import Tokens
     from api.waiting import Waiting
 
@@ -26,7 +27,7 @@ NAME = "millrace"
 @dataclass(frozen=True, slots=True)
 class Services:
     """Everything a view may need from outside the request. `readers`: sessions of PostgreSQL, read-only. `sessions`: of
-    those who are signed in."""
+    those who are signed in. `call_streams`: of those who follow a call."""
 
     settings: Settings
     redis: Redis
@@ -38,6 +39,7 @@ class Services:
     tokens: Tokens
     sessions: UserSessions
     waiting: Waiting
+    call_streams: Streams
 
 
 def services() -> Services:

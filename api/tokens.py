@@ -32,12 +32,14 @@ INVALID = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whoever a request comes from. `session_version` is the one the token was given for."""
+    """Whoever a request comes from. `session_version` is the one the token was given for; `expires`: when the token is good
+    no more, in seconds since 1970."""
 
     id: UUID
     role: str
     session: str
     session_version: int
+    expires: int
 
     def sees(self, owner: UUID | None) -> bool:
         """Whether what `owner` owns exists for this caller (CONTRACT.md §1: an admin sees all)."""
@@ -64,7 +66,7 @@ class Tokens:
         keys = [key for key in (settings.jwt_secret_key, settings.jwt_secret_key_previous) if key]
         self._keys = {key_id(key): key for key in keys}
         self._headers = {"kid": key_id(keys[0])}
-        self._known: dict[str, tuple[Caller, int]] = {}
+        self._known: dict[str, Caller] = {}
         app.config.update(
             JWT_SECRET_KEY=keys[0],
             JWT_ALGORITHM=ALGORITHM,
@@ -102,9 +104,9 @@ class Tokens:
     def read(self, token: str) -> Caller:
         """Whom an access token speaks for. Raises Unauthenticated (`token_expired`, `token_invalid`)."""
         known = self._known.get(token) or self._verified(token)
-        if time() >= known[1]:
+        if time() >= known.expires:
             raise _expired()
-        return known[0]
+        return known
 
     def read_refresh(self, token: str, csrf: str | None = None) -> Refresh:
         """What a refresh token says. `csrf`: what has to stand in it, where it came by a cookie.
@@ -119,17 +121,18 @@ class Tokens:
         except (ValueError, TypeError, AttributeError):
             raise _invalid() from None
 
-    def _verified(self, token: str) -> tuple[Caller, int]:
+    def _verified(self, token: str) -> Caller:
         claims = self._claims(token, "access")
         try:
             role, session = str(claims["role"]), str(claims["sid"])
-            caller = Caller(UUID(claims["sub"]), role, session, int(claims["session_version"]))
+            version, expires = int(claims["session_version"]), int(claims["exp"])
+            caller = Caller(UUID(claims["sub"]), role, session, version, expires)
         except (ValueError, TypeError, AttributeError):
             raise _invalid() from None
         if len(self._known) >= KNOWN:
             self._known.clear()
-        self._known[token] = caller, int(claims["exp"])
-        return self._known[token]
+        self._known[token] = caller
+        return caller
 
     def _claims(self, token: str, kind: Literal["access", "refresh"], csrf: str | None = None) -> dict[str, Any]:
         try:

@@ -55,6 +55,9 @@ class InFlight:
         self._eased = -math.inf
         """When there came to be less than half of what is too much."""
 
+        self.ending = False
+        """Whether those are to be let go who would be served for long."""
+
     def enter(self) -> None:
         """One more is being served."""
         self._count += 1
@@ -134,11 +137,12 @@ class Worker(GeventWorker):
 
     def _look_around(self) -> None:
         """Every second, tell how many were refused, because a line for each would cost as much as what is saved; and,
-        once told to stop, wait for nobody who is idle."""
+        once told to stop, wait for nobody who is idle or would stay for long."""
         while True:
             gevent.sleep(1)
             if self._refused:
                 log.warning("requests_refused", count=self._refused, code="overloaded")
                 self._refused = 0
+            self._reads.ending = self._writes.ending = not self.alive
             for door in [] if self.alive else list(self._doors):
                 door.dismiss()

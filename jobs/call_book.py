@@ -29,8 +29,8 @@ log = structlog.get_logger(__name__)
 FIRST_LOOK = timedelta(seconds=3)
 """After an answer was lost: what the carrier has taken, it lists by then."""
 
-BEFORE, AFTER = timedelta(minutes=1), timedelta(minutes=5)
-"""How far the carrier's time of a call may lie from ours, of when we asked for it."""
+BEFORE, AFTER = timedelta(minutes=5), timedelta(minutes=15)
+"""How far the carrier's time of a call may lie from ours, of when we asked for it: clocks differ, and it may take its time."""
 
 BACK_OFF = Retry(attempts=1_000_000, base=1, cap=60)
 SEVERAL = "The carrier has more than one call that this could be; nobody is phoned again."
@@ -193,6 +193,8 @@ class CallBook:
     def _bind(
         self, call: Call, placed: Placed, source: str, at: datetime | None = None, sequence: int | None = None
     ) -> None:
+        if call.sid is None and Status(call.status).final:
+            log.error("call_found_too_late", call_id=str(call.id), status=call.status, sid=placed.sid)
         before = (call.sid, call.duration, call.answered_by, call.reason)
         call.sid = placed.sid
         call.reason = None if call.status == Status.UNKNOWN else call.reason

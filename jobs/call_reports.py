@@ -40,7 +40,10 @@ Told = Literal["queued", "initiated", "ringing", "in_progress", "completed", "bu
 
 
 class RecordStatus(Command, kind="calls.record_status", policy=TOLD):
-    """Record what the carrier tells of a call. `call`: the one that its URL was made for; `at`: when it says it was."""
+    """Record what the carrier tells of a call.
+
+    `call`: the one that its URL was made for; `at`: when it says it was.
+    """
 
     sid: Sid
     status: Told
@@ -79,7 +82,7 @@ class RecordStatus(Command, kind="calls.record_status", policy=TOLD):
         return succeeded()
 
 
-class ReconcileCalls(Command, kind="calls.reconcile", policy=RECONCILED, every="call_reconcile_seconds"):
+class ReconcileCalls(Command, kind="calls.reconcile", policy=RECONCILED, every="call_silent_seconds"):
     """Ask the carrier for calls whose callbacks never came, and for those whose answer was lost and whose job is over."""
 
     def conduct(self, outside: Outside, job: Job[Self]) -> Conclusion:

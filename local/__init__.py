@@ -1,1 +1,1 @@
-"""The whole system on one machine: PostgreSQL, Redis and the Procfile's processes, without Docker or root."""
+"""The whole system on one machine: PostgreSQL, Redis, a carrier simulator and the Procfile's processes, without Docker or root."""

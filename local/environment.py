@@ -8,12 +8,15 @@ import secrets
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypedDict
+from typing import TypedDict, cast
 
 from local.people import Credentials, new_people
 from local.processes import StartError, port_is_free, write_private
 
 FIRST_PORT = 8000
+FROM_NUMBER = "+15005550006"
+"""Valid by agreement, and nobody's (https://www.twilio.com/docs/iam/test-credentials)."""
+
 MARK = "MILLRACE_STACK"
 
 
@@ -23,23 +26,28 @@ class Secrets(TypedDict):
     mark: str
     secret_key: str
     jwt_secret_key: str
+    carrier_account_sid: str
+    carrier_auth_token: str
     users: list[Credentials]
 
 
 def load_secrets(folder: Path) -> tuple[Secrets, bool]:
-    """This checkout's secrets, and whether they were made just now."""
+    """This checkout's secrets, and whether its users were made just now. What an older checkout did not know yet is added."""
     kept = folder / "secrets.json"
-    if kept.exists():
-        found: Secrets = json.loads(kept.read_text())
-        return found, False
+    found: dict[str, object] = json.loads(kept.read_text()) if kept.exists() else {}
     made = Secrets(
         mark=secrets.token_hex(8),
         secret_key=secrets.token_urlsafe(48),
         jwt_secret_key=secrets.token_urlsafe(48),
+        carrier_account_sid=f"AC{secrets.token_hex(16)}",
+        carrier_auth_token=secrets.token_hex(16),
         users=new_people(),
     )
-    write_private(kept, json.dumps(made, indent=2))
-    return made, True
+    if missing := set(made) - set(found):
+        made.update(cast(Secrets, found))
+        write_private(kept, json.dumps(made, indent=2))
+        return made, "users" in missing
+    return cast(Secrets, found), False
 
 
 def choose_port(given: Mapping[str, str]) -> tuple[int, str]:
@@ -69,7 +77,7 @@ def worker_processes(given: Mapping[str, str]) -> int:
 
 
 def compose(given: Mapping[str, str], known: Secrets, port: int) -> dict[str, str]:
-    """The environment of every process, but for the servers' URLs: what was given wins over what we add."""
+    """The environment of every process, but for the servers' URLs and the carrier: what was given wins over what we add."""
     base_url = f"http://127.0.0.1:{port}"
     ours = {
         "ENVIRONMENT": "local",
@@ -81,3 +89,20 @@ def compose(given: Mapping[str, str], known: Secrets, port: int) -> dict[str, st
     bin_folder = Path(sys.executable).parent
     path = f"{bin_folder}{os.pathsep}{given.get('PATH', os.defpath)}"
     return {**ours, **given, "PATH": path, "PORT": str(port), MARK: known["mark"]}
+
+
+def needs_simulator(given: Mapping[str, str]) -> bool:
+    """Whether nobody gave an account with a real carrier."""
+    return not given.get("TWILIO_ACCOUNT_SID")
+
+
+def with_simulator(given: Mapping[str, str], known: Secrets, url: str) -> dict[str, str]:
+    """How a process reaches the carrier simulator at `url`. It is quick, and so are we with it, unless told otherwise."""
+    pace = {"CALLS_PER_SECOND": "5", "CALL_RECONCILE_SECONDS": "2", "CALL_SILENT_SECONDS": "5"}
+    return {
+        **{name: given.get(name) or value for name, value in pace.items()},
+        "TWILIO_ACCOUNT_SID": known["carrier_account_sid"],
+        "TWILIO_AUTH_TOKEN": known["carrier_auth_token"],
+        "TWILIO_FROM_NUMBER": FROM_NUMBER,
+        "TWILIO_API_BASE_URL": url,
+    }

@@ -34,6 +34,15 @@ def port_is_free(port: int, host: str = "127.0.0.1") -> bool:
     return True
 
 
+def listens(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether a server takes connections at host:port now."""
+    try:
+        socket.create_connection((host, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
 def same_process(pid: int, created: float) -> psutil.Process | None:
     """The live process `pid`, if it is still the one that started at `created` (seconds since the epoch)."""
     try:

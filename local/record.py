@@ -28,6 +28,13 @@ class Listed(TypedDict):
     pid: int
 
 
+class Simulator(TypedDict):
+    """The carrier simulator: where it listens, and the file with a line for each call it accepted."""
+
+    url: str
+    ledger: str
+
+
 class Description(TypedDict):
     """`.local/stack.json`: all that a client or a test needs to use the running stack."""
 
@@ -36,6 +43,7 @@ class Description(TypedDict):
     read_database_url: str
     write_database_url: str
     redis_url: str
+    carrier: Simulator | None
     users: list[Credentials]
     processes: list[Listed]
 

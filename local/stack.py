@@ -25,6 +25,7 @@ from local.supervisor import STOP_WITHIN, Supervisor
 ROOT = Path(__file__).resolve().parent.parent
 RECORD = Record(ROOT / ".local")
 UP_WITHIN = 240
+SIMULATOR = "carrier simulator"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -136,7 +137,8 @@ def status() -> int:
         say("Not up, or not ready yet." if RECORD.is_locked() else "Not up.")
         return 0
     for entry in RECORD.entries():
-        say(f"{entry.name:<12}{entry.pid:>8}  {'running' if entry.process() else 'ended'}")
+        name = SIMULATOR if entry.name == "carrier" else entry.name
+        say(f"{name:<18}{entry.pid:>8}  {'running' if entry.process() else 'ended'}")
     say_where(description)
     return 0
 
@@ -162,7 +164,8 @@ def say_people() -> None:
 
 def say_where(description: Description) -> None:
     """The addresses, and lines to paste into a shell."""
-    base_url = description["base_url"]
+    base_url, carrier = description["base_url"], description.get("carrier")
+    calls = f"{SIMULATOR} at {carrier['url']}: nobody is phoned" if carrier else "placed by the account that was given"
     stack_file = RECORD.folder / "stack.json"
     login = (
         f'import json; u = json.load(open({str(stack_file)!r}))["users"][1]; '
@@ -178,6 +181,7 @@ def say_where(description: Description) -> None:
   docs     {base_url}/docs
   OpenAPI  {base_url}/openapi.json
   health   {base_url}/readyz
+  calls    {calls}
   logs     {RECORD.folder / "logs"}
   details  {stack_file}
 

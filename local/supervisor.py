@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic, sleep
 from typing import BinaryIO
+from urllib.parse import urlsplit
 
 import psutil
 import requests
 
-from local.environment import MARK, choose_port, compose, load_secrets, worker_processes
+from local.environment import (
+    MARK,
+    choose_port,
+    compose,
+    load_secrets,
+    needs_simulator,
+    with_simulator,
+    worker_processes,
+)
 from local.people import Credentials
 from local.postgres import Postgres
-from local.processes import StartError, end, find, tail
-from local.record import Description, Entry, Listed, Record
+from local.processes import StartError, end, find, free_port, listens, tail, wait_until
+from local.record import Description, Entry, Listed, Record, Simulator
 from local.redis import Redis
 from local.urls import every, own
 
@@ -64,6 +74,11 @@ class Supervisor:
         self._release(commands.pop("release"), environment | urls)
         self._seed(urls["DATABASE_URL"], known["users"])
         commands["worker"] += f" --processes {workers}"
+        carrier = None
+        if needs_simulator(self._given):
+            carrier = Simulator(url=f"http://127.0.0.1:{free_port()}", ledger=str(self.record.folder / "carrier.jsonl"))
+            environment |= with_simulator(self._given, known, carrier["url"])
+            self._simulate(carrier, environment)
         for name, command in commands.items():
             self._spawn(name, command, environment | own(name, self._postgres, self._redis))
         base_url = f"http://127.0.0.1:{port}"
@@ -74,6 +89,7 @@ class Supervisor:
             read_database_url=urls["READ_DATABASE_URL"],
             write_database_url=urls["WRITE_DATABASE_URL"],
             redis_url=urls["REDIS_URL"],
+            carrier=carrier,
             users=known["users"],
             processes=[Listed(name=entry.name, pid=entry.pid) for entry in self._entries[1:]],
         )
@@ -95,7 +111,9 @@ class Supervisor:
     def stop(self) -> None:
         """End every part: first those that use the servers, then the servers."""
         self.record.forget()
-        end(self._marked(), within=STOP_WITHIN)
+        carrier = self._children.get("carrier")
+        end([one for one in self._marked() if not carrier or one.pid != carrier.pid], within=STOP_WITHIN)
+        end(self._marked(), within=STOP_WITHIN)  # the carrier: calls that were being placed have their answers
         for child in self._children.values():
             child.wait()
         self._stop_servers()
@@ -147,6 +165,15 @@ class Supervisor:
 
         for email in seed(database_url, people, ours=self._postgres is not None):
             self._say(f"{email} exists in that database, with a password not known here.")
+
+    def _simulate(self, carrier: Simulator, environment: dict[str, str]) -> None:
+        """Start the carrier simulator, and wait until it listens: nobody else is to be up without it."""
+        port = urlsplit(carrier["url"]).port or 0
+        command = ["python", "-m", "local.carrier", "--port", str(port), "--ledger", carrier["ledger"]]
+        self._spawn("carrier", shlex.join(command), environment)
+        child = self._children["carrier"]
+        wait_until(lambda: listens(port) or child.poll() is not None, within=READY_WITHIN)
+        self._check_children()
 
     def _spawn(self, name: str, command: str, environment: dict[str, str]) -> None:
         with self._open_log(name) as log:

@@ -103,6 +103,8 @@ class Call(Base):
         # a user's list, newest first, by keyset; and an admin's
         Index("ix_calls_owner", "owner_id", "created_at", "id"),
         Index("ix_calls_created", "created_at", "id"),
+        # everybody's of one status, for who looks after those that are unknown
+        Index("ix_calls_status", "status", "created_at", "id"),
         # how many calls a user has had placed, and how many went to a number, since
         Index("ix_calls_owner_asked", "owner_id", "asked_at", postgresql_where=text("asked_at IS NOT NULL")),
         Index("ix_calls_number_asked", "phone_number", "asked_at", postgresql_where=text("asked_at IS NOT NULL")),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from jobs.kernel import broker, keys, ports
@@ -29,6 +29,7 @@ class Gates:
         self.settings = road.of_worker.model_copy(update=given)
         self.redis = road.redis
         self.circuits = Circuits(road.redis, self.settings)
+        self._began, self._elapsed = self.now, timedelta(0)
         self._clients = [broker.connect(self.settings.redis_url, timeout=5)]
 
     def make(self, *, name: str = NAME, rate: float | None = None) -> Gate:
@@ -54,6 +55,20 @@ class Gates:
         return from_micros(seconds * 1_000_000 + micros)
 
     @property
+    def since(self) -> timedelta:
+        """Time since these were made, with what has elapsed."""
+        return self.passed(self.now)
+
+    def passed(self, moment: datetime) -> timedelta:
+        """What will have passed since these were made, when Redis's clock tells a moment."""
+        return moment - self._began + self._elapsed
+
+    @property
+    def last_passed(self) -> timedelta:
+        """When the last one passed whom a rate of one a second has kept."""
+        return self.passed(from_micros(int(self.redis.hget(keys.circuit(NAME), "free") or 0))) - timedelta(seconds=1)
+
+    @property
     def opens_for(self) -> float:
         """Seconds until the next probe."""
         return (read(self.view["next_probe_at"]) - self.now).total_seconds()
@@ -61,12 +76,20 @@ class Gates:
     def elapse(self, seconds: float) -> None:
         """Let time pass: all that Redis remembers was so much earlier."""
         key, micros = keys.circuit(NAME), round(seconds * 1_000_000)
-        for name, at in zip(TIMES, self.redis.hmget(key, TIMES), strict=True):
+        sets = [f"{key}:{kept}" for kept in ("failures", "permits", "turns")]
+        asked = self.redis.pipeline(transaction=False)
+        asked.hmget(key, TIMES)
+        for name in sets:
+            asked.zrange(name, 0, -1)
+        times, *members = asked.execute()
+        moved = self.redis.pipeline()
+        for name, at in zip(TIMES, times, strict=True):
             if at is not None:
-                self.redis.hset(key, name, int(at) - micros)
-        for kept in ("failures", "permits", "turns"):
-            for member in self.redis.zrange(f"{key}:{kept}", 0, -1):
-                self.redis.zincrby(f"{key}:{kept}", -micros, member)
+                moved.hset(key, name, int(at) - micros)
+        for name, member in ((name, member) for name, kept in zip(sets, members, strict=True) for member in kept):
+            moved.zincrby(name, -micros, member)
+        moved.execute()
+        self._elapsed += timedelta(seconds=seconds)
 
     def passes(self, gate: Gate, turn: str | None = None) -> bool:
         """Whether it lets one pass, who then gives the permit back."""

@@ -8,8 +8,9 @@ from flask import Flask
 def register(app: Flask) -> None:
     """Add the routes that read."""
     # here, because what reads parse their query with stands on api.reads.pages itself
-    from api.reads import circuits, orders, services, sessions, users
+    from api.reads import calls, circuits, orders, services, sessions, users
 
+    calls.register(app)
     circuits.register(app)
     orders.register(app)
     services.register(app)

@@ -17,6 +17,7 @@ The last four digits of a number decide what becomes of a call to it (`local.car
 | 0108 | the call is not accepted, and the connection closed without an answer |
 | 0109 | refused for good: 400, code 21215 |
 | 0110 | a machine answers, where the caller asked to be told |
+| 0111 | the call is accepted, the answer lost, and no callback tells of it |
 | any other | somebody answers, and hangs up after a while |
 
 +15005550001 is an invalid number (code 21211), as it is at Twilio with test credentials.

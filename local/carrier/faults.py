@@ -18,6 +18,7 @@ NUMBERS = {
     "0108": "lose",
     "0109": "reject",
     "0110": "machine",
+    "0111": "drop mute",
 }
 """The last four digits of a number, and what they bring about; the table in `local.carrier` says it in words."""
 
@@ -88,7 +89,7 @@ class Chance:
 
     def of_a_dial(self, to: str, call: str) -> str:
         """The fault of a request to call a number, or none: the number's own, before chance. `call`: whose dial it is."""
-        scripted = NUMBERS.get(to[-4:], "")
+        scripted, *_ = NUMBERS.get(to[-4:], "").split(" ")
         if scripted in NOT_ACCEPTED + ACCEPTED:
             return scripted
         if scripted == "limit" and self._limited.get(call or to, 0) < LIMITED:
@@ -99,7 +100,7 @@ class Chance:
     def of_callbacks(self, to: str) -> frozenset[str]:
         """The faults of one call's callbacks."""
         struck = {name for name in CALLBACKS if self._strikes(name)}
-        return frozenset(struck | {"mute"} if NUMBERS.get(to[-4:]) == "mute" else struck)
+        return frozenset(struck | {"mute"} if "mute" in NUMBERS.get(to[-4:], "") else struck)
 
     def shuffle(self, things: deque[dict[str, str]]) -> None:
         """Another order, wherever there is one."""

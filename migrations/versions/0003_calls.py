@@ -59,6 +59,7 @@ def calls() -> None:
     op.create_index("uq_calls_sid", "calls", ["sid"], unique=True)
     op.create_index("ix_calls_owner", "calls", ["owner_id", "created_at", "id"])
     op.create_index("ix_calls_created", "calls", ["created_at", "id"])
+    op.create_index("ix_calls_status", "calls", ["status", "created_at", "id"])
     op.create_index("ix_calls_owner_asked", "calls", ["owner_id", "asked_at"], postgresql_where=asked)
     op.create_index("ix_calls_number_asked", "calls", ["phone_number", "asked_at"], postgresql_where=asked)
     op.create_index("ix_calls_open", "calls", ["updated_at"], postgresql_where=still_open)

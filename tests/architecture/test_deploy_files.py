@@ -67,6 +67,7 @@ def test_a_service_sets_only_settings_that_exist(name: str) -> None:
         ("release", {"DATABASE_URL": "millrace", "READ_DATABASE_URL": READER, "WRITE_DATABASE_URL": WRITER}),
         ("web", {"READ_DATABASE_URL": READER, "REDIS_URL": "api"}),
         ("worker", {"WRITE_DATABASE_URL": WRITER, "REDIS_URL": "worker"}),
+        ("calls", {"WRITE_DATABASE_URL": WRITER, "REDIS_URL": "worker"}),
         ("scheduler", {"REDIS_URL": "worker"}),
     ],
 )
@@ -77,12 +78,20 @@ def test_a_service_is_told_of_its_own_roles_and_of_no_other_password(name: str, 
     assert {key for key, value in told.items() if SECRET.search(key) and value} <= set(SETTINGS)
 
 
+@pytest.mark.parametrize("name", PROCESSES)
+@pytest.mark.parametrize("setting", ["TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"])
+def test_only_who_calls_and_who_is_called_back_know_the_account(name: str, setting: str) -> None:
+    expected = f"${{{setting}:-}}" if name in ("web", "calls") else ""
+    assert SERVICES[name]["environment"][setting] == expected
+
+
 @pytest.mark.parametrize("name", SERVICES)
 def test_no_service_has_a_password_of_its_own(name: str) -> None:
     for key, value in SERVICES[name]["environment"].items():
         if value and (SECRET.search(key) or "://" in value):
             assert "${" in value, key
-            assert all(variable.split(":?")[0] != variable for variable in re.findall(r"\$\{([^}]+)\}", value)), key
+            for variable in re.findall(r"\$\{([^}]+)\}", value):
+                assert re.fullmatch(r"\w+(:\?.+|:-)", variable), f"{key} is neither required nor empty by default"
 
 
 def test_processes_wait_for_the_release_and_the_release_for_the_servers() -> None:

@@ -22,6 +22,8 @@ REGISTERING = "tests/http/test_registering.py"
 USERS = "tests/http/test_users_writes.py"
 JOB_LIMITS = "tests/http/test_job_limits.py"
 OUTAGES = "tests/http/test_outages.py"
+TWILIO = "tests/http/test_twilio_inbound.py"
+STREAMS = "tests/http/test_call_streams.py"
 
 DEFENCES = (
     Defence(
@@ -277,10 +279,80 @@ DEFENCES = (
         "tests/http/test_bodies.py",
     ),
     Defence(
+        "only what the carrier has signed is believed",
+        "api/twilio_inbound.py",
+        "if not RequestValidator(settings.twilio_auth_token).validate(url, sent, given):",
+        "if not RequestValidator(settings.twilio_auth_token):",
+        f"{TWILIO} -k wrong_signature",
+    ),
+    Defence(
+        "no token signs nothing",
+        "api/twilio_inbound.py",
+        "if not settings.twilio_auth_token or len(given) != SIGNATURE:",
+        "if len(given) != SIGNATURE:",
+        f"{TWILIO} -k another_tokens",
+    ),
+    Defence(
+        "a body that nobody has signed is refused",
+        "api/twilio_inbound.py",
+        '        raise ValueError("unsigned")',
+        "        return Fields()",
+        f"{TWILIO} -k no_form",
+    ),
+    Defence(
+        "the carrier signs the public URL",
+        "api/twilio_inbound.py",
+        'url = f"{settings.public_base_url}{path}"',
+        'url = f"{request.host_url[:-1]}{path}"',
+        f"{TWILIO} -k whatever_host",
+    ),
+    Defence(
+        "a stream ends with its token",
+        "api/streams.py",
+        "not self._ending() and (left := until - time()) > 0:",
+        "not self._ending() and (left := 60.0) > 0:",
+        f"{STREAMS} -k with_its_token",
+    ),
+    Defence(
+        "streams end when the server is to stop",
+        "deploy/shed.py",
+        "self._reads.ending = self._writes.ending = not self.alive",
+        "self._reads.ending = self._writes.ending = False",
+        f"{STREAMS} -k told_to_stop",
+    ),
+    Defence(
+        "foreign is absent, for streams",
+        "api/reads/calls.py",
+        "if row is None or not who.sees(row.owner_id):",
+        "if row is None:",
+        f"{ACCESS} -k somebody_elses",
+    ),
+    Defence(
         "what is answered is documented",
         "api/operations.py",
         "refused = (403,) if command.admits is not Command.admits else ()",
         "refused = ()",
         "tests/http/test_schemathesis.py -k patch",
+    ),
+    Defence(
+        "one probe at a time",
+        "workers/gate_enter.lua",
+        "if circuit.state == 'half_open' then redis.call('ZADD', key .. ':permits', digits(at + life), token) end",
+        "",
+        "tests/runtime/test_gate.py -k fifty",
+    ),
+    Defence(
+        "what was asked before a circuit opened decides nothing afterwards",
+        "workers/gate_report.lua",
+        "if circuit.epoch ~= ARGV[3] or verdict == 'neither' then",
+        "if verdict == 'neither' then",
+        "tests/runtime/test_gate.py -k comes_late",
+    ),
+    Defence(
+        "the rate is kept also by those who come late",
+        "workers/gate_enter.lua",
+        "local at = math.max(from, due, free)",
+        "local at = math.max(from, due)",
+        "tests/runtime/test_turns.py -k late_together",
     ),
 )

@@ -16,6 +16,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from redis import Redis as RedisClient
+from sqlalchemy import event
 from werkzeug.test import TestResponse
 
 from api.app import create_app
@@ -28,6 +29,7 @@ from tests.conftest import Person
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ORDER = {"services": ["123", "456"], "total_fee": "100.00"}
+CALL = {"phone_number": "+14155550123", "customer_name": "Ada", "workflow": "support"}
 
 
 class Client:
@@ -47,6 +49,15 @@ class Client:
 
     def post(self, path: str, body: Any = None, **more: Any) -> TestResponse:
         return self("POST", path, **({"json": body} if body is not None else {}), **more)
+
+    @contextmanager
+    def stream(self, path: str) -> Iterator[Iterator[bytes]]:
+        """What is answered, part by part as it comes; at the end of the block the client goes away."""
+        answer = self._flask.open(path, headers=self._headers)
+        try:
+            yield iter(answer.response)
+        finally:
+            answer.close()
 
     def raw(self, body: bytes, path: str = "/v1/orders", **more: Any) -> TestResponse:
         return self("POST", path, data=body, **({"content_type": "application/json"} | more))
@@ -132,6 +143,36 @@ def order_of(execute: Callable[..., None], people: dict[str, Person]) -> Callabl
         return order_id
 
     return make
+
+
+@pytest.fixture
+def call_of(execute: Callable[..., None], people: dict[str, Person]) -> Callable[..., str]:
+    """Put a call of somebody's into the table; its id. `more`: columns."""
+
+    def make(name: str, **more: Any) -> str:
+        number = f"+1500{secrets.randbelow(10**7):07}"
+        columns = {"id": str(uuid4()), "owner_id": str(people[name].id), "phone_number": number}
+        columns |= {"customer_name": "Ada", "workflow": "support", "status": "completed", "created_at": "now"}
+        columns |= {"updated_at": "now"} | more
+        places = ", ".join(["%s"] * len(columns))
+        execute(f"INSERT INTO calls ({', '.join(columns)}) VALUES ({places})", *columns.values())
+        return str(columns["id"])
+
+    return make
+
+
+@contextmanager
+def statements(app: Flask) -> Iterator[list[str]]:
+    """The statements that the application sends for the length of a block."""
+    sent: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        sent.append(statement)
+
+    engine = app.extensions[NAME].readers.kw["bind"]
+    event.listen(engine, "before_cursor_execute", note)
+    yield sent
+    event.remove(engine, "before_cursor_execute", note)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from flask import Flask
 from api.access import guard, matrix
 from jobs.kernel.policy import Access
 from tests.conftest import Person
-from tests.http.conftest import ORDER, Client, token_of
+from tests.http.conftest import CALL, ORDER, Client, token_of
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 ROUTES = {
@@ -23,6 +23,11 @@ ROUTES = {
     ("POST", "/v1/auth/register"): Access.ANYONE,
     ("GET", "/v1/auth/sessions"): Access.USER,
     ("DELETE", "/v1/auth/sessions/<id>"): Access.USER,
+    ("GET", "/v1/calls"): Access.USER,
+    ("POST", "/v1/calls"): Access.USER,
+    ("GET", "/v1/calls/<id>"): Access.USER,
+    ("PATCH", "/v1/calls/<id>"): Access.USER,
+    ("GET", "/v1/calls/<id>/events"): Access.USER,
     ("GET", "/v1/circuits"): Access.USER,
     ("GET", "/v1/events/circuit-status"): Access.USER,
     ("GET", "/v1/jobs"): Access.USER,
@@ -40,6 +45,9 @@ ROUTES = {
     ("GET", "/v1/users/<id>"): Access.USER,
     ("PATCH", "/v1/users/<id>"): Access.USER,
     ("DELETE", "/v1/users/<id>"): Access.USER,
+    ("POST", "/v1/webhooks/twilio/status"): Access.ANYONE,
+    ("GET", "/v1/webhooks/twilio/voice"): Access.ANYONE,
+    ("POST", "/v1/webhooks/twilio/voice"): Access.ANYONE,
 }
 WITH_ID = [(method, rule) for method, rule in ROUTES if "<id>" in rule]
 RULES = sorted({rule for _, rule in ROUTES})
@@ -47,7 +55,11 @@ ROLES = (None, "user", "admin")
 WITHOUT_TOKEN = {("POST", "/v1/auth/refresh")}
 """Answers 401 to whoever brings no refresh token, and asks for no role."""
 
+SIGNED = {(method, rule) for method, rule in ROUTES if rule.startswith("/v1/webhooks/twilio/")}
+"""Answers 403 to whatever has no signature, and asks for no role."""
+
 BODIES = {
+    ("PATCH", "/v1/calls/<id>"): {"status": "canceled"},
     ("PUT", "/v1/orders/<id>"): ORDER,
     ("PATCH", "/v1/orders/<id>"): {"total_fee": "1"},
     ("PATCH", "/v1/users/<id>"): {"name": "Another"},
@@ -92,18 +104,22 @@ def test_a_route_admits_whom_it_says(roles: Roles, rule: str) -> None:
             assert answer.status_code == 405, case
             assert method not in answer.headers["Allow"].split(", "), case
         elif access.admits(role):
-            assert answer.status_code != 403, case
+            assert (answer.status_code == 403) is ((method, rule) in SIGNED), case
             assert (answer.status_code == 401) is ((method, rule) in WITHOUT_TOKEN), case
         else:
             assert answer.status_code == (401 if role is None else 403), case
 
 
 @pytest.fixture
-def of_user(roles: Roles, people: dict[str, Person], order_of: Callable[[str], str]) -> dict[str, str]:
+def of_user(
+    roles: Roles, people: dict[str, Person], order_of: Callable[[str], str], call_of: Callable[..., str]
+) -> dict[str, str]:
     """Something of `user`'s behind each rule with an id."""
     job = roles["user"].post("/v1/orders", ORDER)
     sessions = roles["user"].get("/v1/auth/sessions")
     return {
+        "/v1/calls/<id>": call_of("user"),
+        "/v1/calls/<id>/events": call_of("user"),
         "/v1/jobs/<id>": job.get_json()["id"],
         "/v1/orders/<id>": order_of("user"),
         "/v1/users/<id>": str(people["user"].id),
@@ -134,10 +150,11 @@ def test_what_is_no_id_is_answered_as_what_is_not_there(roles: Roles, nonsense: 
         assert (answer.status_code, answer.get_json()["code"]) == (404, "not_found"), (method, rule)
 
 
-@pytest.mark.parametrize("member", ["id", "user_id", "owner_id", "status", "created_at", "version"])
+@pytest.mark.parametrize("member", ["id", "user_id", "owner_id", "status", "created_at", "version", "sid"])
 @pytest.mark.parametrize(
     ("method", "path", "body"),
     [
+        ("POST", "/v1/calls", CALL),
         ("POST", "/v1/orders", ORDER),
         ("POST", "/v1/users", {"email": "new@example.com", "password": "Correct-horse1", "name": "New"}),
         ("POST", "/v1/auth/register", {"email": "new@example.com", "password": "Correct-horse1", "name": "New"}),

@@ -22,15 +22,19 @@ from tests.processes import until
 
 AWAY = {"database": "postgresql://nobody:secret@127.0.0.1:1/none", "redis": "redis://:secret@127.0.0.1:1/0"}
 
+OTHERS = ("calls", "default", "users")
+"""Queues that have kinds, beside `orders`."""
+
 
 @pytest.fixture
 def beat(settings: Settings) -> Any:
-    """Register a worker of `orders` or of another queue, as RQ does, last heard of so many seconds ago; and one of `users`
-    that is well."""
+    """Register a worker of `orders` or of another queue, as RQ does, last heard of so many seconds ago; and those of all
+    other queues, who are well."""
     redis = broker.connect(settings.redis_url)
 
     def worker(seconds_ago: float = 0, *, queue: str = "orders", **more: str) -> None:
-        for name, ago, of, said in (("w", seconds_ago, queue, more), ("well", 0, "users", {})):
+        well = ((f"well-{other}", 0, other, {}) for other in OTHERS)
+        for name, ago, of, said in (("w", seconds_ago, queue, more), *well):
             heard = utcformat((datetime.now(UTC) - timedelta(seconds=ago)).replace(tzinfo=None))
             redis.hset(f"rq:worker:{name}", mapping={"birth": heard, "last_heartbeat": heard, **said})
             redis.sadd(f"rq:workers:{of}", f"rq:worker:{name}")
@@ -66,13 +70,19 @@ def test_all_well_is_ok(nobody: Client, beat: Any) -> None:
     found = ready(nobody)
     assert found["status"] == "ok"
     stores = {"database", "migrations", "redis", "redis.durability"}
-    assert set(found["checks"]) == stores | {"workers.orders", "workers.users", "scheduler"}
+    workers = {f"workers.{queue}" for queue in ("orders", *OTHERS)}
+    assert set(found["checks"]) == stores | workers | {"scheduler"}
     assert all(check["ok"] for check in found["checks"].values())
 
 
 @pytest.mark.parametrize(
     "worker",
-    [{"seconds_ago": 120}, {"death": "2026-01-31T12:00:00.000000Z"}, {"queue": "calls"}, {"last_heartbeat": "rubbish"}],
+    [
+        {"seconds_ago": 120},
+        {"death": "2026-01-31T12:00:00.000000Z"},
+        {"queue": "deliveries"},
+        {"last_heartbeat": "rubbish"},
+    ],
 )
 def test_a_queue_without_a_live_worker_is_degraded(worker: dict[str, Any], nobody: Client, beat: Any) -> None:
     beat(**worker)

@@ -145,12 +145,14 @@ def test_examples_are_as_the_document_says(document: dict[str, Any]) -> None:
 
 
 def test_answers_are_as_the_document_says(
-    document: dict[str, Any], user: Client, admin: Client, nobody: Client, order_of: Any
+    document: dict[str, Any], user: Client, admin: Client, nobody: Client, order_of: Any, call_of: Any
 ) -> None:
     order_id = order_of("user")
     job = user.post("/v1/orders", ORDER)
     job_id = job.get_json()["id"]
     for schema, answer in {
+        "Call": user.get(f"/v1/calls/{call_of('user')}"),
+        "CallPage": user.get("/v1/calls"),
         "Job": job,
         "JobPage": user.get("/v1/jobs"),
         "Order": user.get(f"/v1/orders/{order_id}"),

@@ -1,4 +1,4 @@
-"""What tests of the carrier simulator can ask for: one that is quick, an SDK that asks it, and who is called back."""
+"""What tests of local parts can ask for: a checkout, and a carrier simulator with an SDK that asks it and who is called back."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from local.carrier import Carrier
 from tests.local.callee import Callee, listening
 from tests.local.caller import SID, TOKEN, Sdk, quick
+from tests.local.checkout import Checkout, clone
 
 
 @pytest.fixture
@@ -29,3 +30,20 @@ def sdk(carrier: Carrier) -> Iterator[Sdk]:
     client = Sdk(carrier)
     yield client
     client.http_client.session.close()
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+    made = clone(tmp_path_factory.mktemp("stack") / "a clone")
+    yield made
+    made.stack("clean")
+    assert not (made.root / ".local").exists()
+
+
+@pytest.fixture
+def running(checkout: Checkout) -> Iterator[Checkout]:
+    done = checkout.stack("up")
+    assert done.returncode == 0, done.stdout
+    yield checkout
+    done = checkout.stack("stop")
+    assert done.returncode == 0, done.stdout

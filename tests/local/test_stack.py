@@ -2,114 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
-from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
-import psutil
 import psycopg2
 import pytest
 import requests
 
 from local.processes import alive, wait_until
-from local.redis import server_binary
-
-ROOT = Path(__file__).resolve().parents[2]
-RELEASE = """
-import os
-from models import migrate, roles
-migrate.migrate(os.environ["DATABASE_URL"])
-roles.sync(*(os.environ[name] for name in ("DATABASE_URL", "READ_DATABASE_URL", "WRITE_DATABASE_URL")))
-"""
-WEB = """
-import json, os
-from http.server import BaseHTTPRequestHandler, HTTPServer
-
-class Ready(BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200)
-        self.end_headers()
-        shown = {"status": "ok", "environment": os.environ["ENVIRONMENT"], "batch": os.environ.get("BATCH_SIZE")}
-        self.wfile.write(json.dumps(shown).encode())
-
-HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Ready).serve_forever()
-"""
-WORKER = "import signal, sys; print(sys.argv[1:], flush=True); signal.pause()"
-
-
-@dataclass
-class Checkout:
-    """A folder that looks like this one to local/stack.py."""
-
-    root: Path
-    path: str
-
-    def stack(self, command: str, **given: str) -> subprocess.CompletedProcess[str]:
-        inherited = {name: os.environ[name] for name in ("HOME", "TMPDIR", "LANG") if name in os.environ}
-        return subprocess.run(
-            [sys.executable, "-m", "local.stack", command],
-            cwd=self.root,
-            env={**inherited, "PATH": self.path, **given},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=90,
-        )
-
-    def file(self, name: str) -> Any:
-        return json.loads((self.root / ".local" / name).read_text())
-
-    def processes(self) -> dict[str, psutil.Process]:
-        return {entry["name"]: psutil.Process(entry["pid"]) for entry in self.file("processes.json")}
-
-
-def clone(root: Path) -> Checkout:
-    """A checkout in a new folder."""
-    root.mkdir()
-    shutil.copytree(ROOT / "local", root / "local", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("jobs", "models", "config.py"):
-        (root / name).symlink_to(ROOT / name)
-    (root / "release.py").write_text(RELEASE)
-    (root / "web.py").write_text(WEB)
-    (root / "worker.py").write_text(WORKER)
-    (root / "Procfile").write_text(
-        "release: python release.py\nweb: python web.py\nworker: python worker.py 'a b'\nscheduler: python worker.py\n"
-    )
-    return Checkout(root, f"{server_binary().parent}{os.pathsep}{os.defpath}")
-
-
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
-    made = clone(tmp_path_factory.mktemp("stack") / "a clone")
-    yield made
-    made.stack("clean")
-    assert not (made.root / ".local").exists()
-
-
-@pytest.fixture
-def running(checkout: Checkout) -> Iterator[Checkout]:
-    done = checkout.stack("up")
-    assert done.returncode == 0, done.stdout
-    yield checkout
-    done = checkout.stack("stop")
-    assert done.returncode == 0, done.stdout
+from tests.local.checkout import RELEASE, Checkout, clone
 
 
 def test_a_running_stack_describes_itself_to_its_owner_only(running: Checkout) -> None:
     described = running.file("stack.json")
     assert (running.root / ".local" / "stack.json").stat().st_mode & 0o777 == 0o600
     assert list(described) == [
-        *("base_url", "database_url", "read_database_url", "write_database_url", "redis_url", "users", "processes"),
+        *("base_url", "database_url", "read_database_url", "write_database_url", "redis_url"),
+        *("carrier", "users", "processes"),
     ]
     assert [(user["email"], user["role"]) for user in described["users"]] == [
         ("admin@example.com", "admin"),
@@ -117,7 +29,7 @@ def test_a_running_stack_describes_itself_to_its_owner_only(running: Checkout) -
         ("other@example.com", "user"),
     ]
     names = [process["name"] for process in described["processes"]]
-    assert names == ["postgres", "redis", "web", "worker", "scheduler"]
+    assert names == ["postgres", "redis", "carrier", "web", "worker", "calls", "scheduler"]
     assert requests.get(described["base_url"] + "/readyz", timeout=5).json()["environment"] == "local"
 
 
@@ -129,6 +41,7 @@ URLS = ("DATABASE_URL", "READ_DATABASE_URL", "WRITE_DATABASE_URL", "REDIS_URL")
     [
         ("web", {"READ_DATABASE_URL": "millrace_reader", "REDIS_URL": "api"}),
         ("worker", {"WRITE_DATABASE_URL": "millrace_writer", "REDIS_URL": "worker"}),
+        ("calls", {"WRITE_DATABASE_URL": "millrace_writer", "REDIS_URL": "worker"}),
         ("scheduler", {"WRITE_DATABASE_URL": "millrace_writer", "REDIS_URL": "worker"}),
     ],
 )

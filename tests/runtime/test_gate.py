@@ -167,10 +167,13 @@ def test_a_failure_while_it_returns_takes_back_all_permits(gates: Gates) -> None
     gate._tell(out[0], "failure")
     assert gates.state == "open"
     opens_for = gates.opens_for
-    for leave, verdict in zip(out[1:], ("failure", "success", "neither"), strict=True):
+    for leave, verdict in zip(out[1:3], ("failure", "success"), strict=True):
         gate._tell(leave, verdict)
     assert gates.state == "open"
     assert gates.opens_for <= opens_for
+    gates.elapse(opens_for)
+    with gate.enter() as permit:
+        assert permit.probe, "it waits for no permit of before, though one is still out"
 
 
 @pytest.mark.parametrize("verdict", ["failure", "success"])

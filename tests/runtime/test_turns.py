@@ -75,16 +75,19 @@ def test_who_comes_too_early_keeps_the_turn(gates: Gates) -> None:
 
 
 def test_who_come_late_together_still_pass_one_by_one(gates: Gates) -> None:
-    gate, names = gates.make(rate=5), [f"job-{number}" for number in range(6)]
+    gate, names = gates.make(rate=1), [f"job-{number}" for number in range(4)]
     for name in names:
         told(gate, name)
-    gates.elapse(1)
-    passed = []
-    for name in names[1:]:
-        asked = gates.now
-        passed.append(asked + timedelta(seconds=gate._ask(name).wait))
-    assert min(apart(passed)) >= 0.2 - 0.01, "but for what lies between two looks at the clock"
-    assert passed[-1] - passed[0] < timedelta(seconds=5 * 1.0)
+    gates.elapse(3)
+    passed, waits = [], []
+    for name in names[1:3]:
+        waits.append(gate._ask(name).wait)
+        passed.append(gates.last_passed)
+    assert passed[1] - passed[0] >= timedelta(seconds=1)
+    assert waits[0] == 0 < waits[1] <= 1
+    at = told(gate, names[3])
+    assert at is not None, "it would have to wait here for more than a second"
+    assert gates.passed(at) - passed[1] >= timedelta(seconds=1)
 
 
 def test_a_turn_that_nobody_takes_is_forgotten_and_holds_nobody_up(gates: Gates) -> None:
@@ -132,37 +135,34 @@ def test_turns_move_back_together_while_the_circuit_is_open(gates: Gates, rate: 
 
 
 class Line:
-    """Jobs that ask at their times, and at no other, by a clock of their own."""
+    """Jobs that ask at the times they are told, and at no other. Times are those of `gates`."""
 
     def __init__(self, gates: Gates, gate: Gate, jobs: int) -> None:
         self.gates, self.gate = gates, gate
-        self.passed: list[tuple[float, str]] = []
+        self.passed: list[timedelta] = []
         self.asks = 0
-        self.now = 0.0
-        self._at = {f"job-{number}": 0.0 for number in range(jobs)}
+        self._at = {f"job-{number}": timedelta(0) for number in range(jobs)}
 
     def run(self, until: float, *, works: bool) -> None:
         """Go on to a moment, while the service works, or does not: then who has passed comes back in a second."""
-        while self._at and min(self._at.values()) <= until:
+        while self._at and min(self._at.values()) <= timedelta(seconds=until):
             name = min(self._at, key=self._at.__getitem__)
-            self.gates.elapse(max(0.0, self._at[name] - self.now))
-            self.now = max(self.now, self._at[name])
+            self.gates.elapse(max(0.0, (self._at[name] - self.gates.since).total_seconds()))
             self._ask(name, works)
 
     def _ask(self, name: str, works: bool) -> None:
         self.asks += 1
-        asked = self.gates.now
         try:
             leave = self.gate._ask(name)
         except Snooze as snoozed:
-            self._at[name] = self.now + (snoozed.until - asked).total_seconds()
+            self._at[name] = self.gates.passed(snoozed.until)
             return
-        self.passed.append((self.now + leave.wait, name))
+        self.passed.append(self.gates.last_passed)
         self.gate._tell(leave, "success" if works else "failure")
         if works:
             del self._at[name]
         else:
-            self._at[name] = self.now + 1
+            self._at[name] = self.gates.since + timedelta(seconds=1)
 
 
 def test_an_outage_is_asked_for_at_the_rate_and_all_pass_after_it(gates: Gates) -> None:
@@ -176,8 +176,8 @@ def test_an_outage_is_asked_for_at_the_rate_and_all_pass_after_it(gates: Gates) 
     assert asked <= 2 * (120 - 5), "each second one whose turn it is, and one whose turn was moved back"
     line.run(1000, works=True)
     assert len(line.passed) == 40 + tried
-    assert line.now < 120 + 88 + 2 * 40
-    assert all(after - before > 1 - 0.2 for (before, _), (after, _) in pairwise(sorted(line.passed)))
+    assert gates.since < timedelta(seconds=120 + 88 + 2 * 40)
+    assert all(after - before >= timedelta(seconds=1) for before, after in pairwise(line.passed))
 
 
 def test_a_circuit_that_comes_back_lets_turns_pass_at_their_rate(gates: Gates) -> None:
