@@ -9,13 +9,23 @@ from collections.abc import Iterator
 
 import pytest
 
+from local.carrier import Carrier
 from tests.acceptance.stack import Stack
+from tests.system import telephony
 from tests.system.client import Client
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with Stack.started(tmp_path_factory.mktemp("acceptance"), lease_seconds=3) as started:
+def carrier() -> Iterator[Carrier]:
+    """Where calls go to; an answer that hangs comes after 3 s."""
+    with telephony.simulator(hang_seconds=3) as simulator:
+        yield simulator
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, carrier: Carrier) -> Iterator[Stack]:
+    calls = telephony.account_at(carrier) | {"calls_per_second": 100, "call_reconcile_seconds": 1}
+    with Stack.started(tmp_path_factory.mktemp("acceptance"), lease_seconds=3, **calls) as started:
         yield started
 
 

@@ -7,7 +7,7 @@ import random
 import secrets
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -17,8 +17,10 @@ from jobs.kernel.submit import keyed_id
 from tests.system.client import Client, order
 from tests.system.sightings import Sightings
 
-PLACE, AMEND, DELETE = "INSERT", "UPDATE", "DELETE"
-"""What a write does to the table of orders, in SQL's words, which are the effect log's too."""
+PLACE, AMEND, DELETE, DIAL = "INSERT", "UPDATE", "DELETE", "DIAL"
+"""What a write does: to the table of orders, in SQL's words, which are the effect log's too; or at the carrier."""
+
+PHONES = itertools.count()
 
 ACCEPTED, LOST = 202, 0
 PATIENCE = 90.0
@@ -88,6 +90,11 @@ class Book:
         with self._lock:
             return [answer for write in self.writes for answer in write.refused]
 
+    @property
+    def illegal(self) -> list[str]:
+        """What was seen or answered that may never be."""
+        return [wrong for sightings in self.sightings for wrong in sightings.wrong] + self.wrong_answers
+
     def order(self, *, wrong: bool = False, later: float = 0) -> Write:
         """A new order, of a customer of its own; a `wrong` one asks for a service that there is not, and one for
         `later` waits so many seconds."""
@@ -107,6 +114,16 @@ class Book:
         if delete:
             return self._write("DELETE", path, None, DELETE, target=placed.job_id)
         return self._write("PATCH", path, {"total_fee": "1.00"}, AMEND, target=placed.job_id)
+
+    def call(self) -> Write:
+        """A new call, to a number of its own, with which the carrier simulator has nothing special in mind."""
+        exchange, line = divmod(next(PHONES), 9000)
+        body = {"phone_number": f"+1415{200 + exchange}{1000 + line}", "customer_name": "Ada", "workflow": "support"}
+        return self._write("POST", "/v1/calls", body, DIAL)
+
+    def repeat(self, write: Write) -> None:
+        """Ask once more for what was acknowledged: whatever is answered, it names the same job."""
+        self._ask_once(replace(write, refused=[]), timeout=10)
 
     def ask(self, write: Write, *, patience: float = PATIENCE, pause: float = 0.1, timeout: float = 10) -> bool:
         """Ask as a careful client does: with one key, again and again until it is acknowledged; whether it was.

@@ -80,26 +80,22 @@ def check(stack: Stack, book: Book) -> Verdict:
     kept = outcomes(stack, book)
     verdict = Verdict(len(book.acknowledged))
     _check_effects(stack, book, kept, verdict)
-    verdict.unsettled = _unsettled(stack, book)
-    verdict.illegal += [wrong for sightings in book.sightings for wrong in sightings.wrong] + book.wrong_answers
-    before = _told(stack, book, kept, verdict, "")
-    stack.lose_redis_data()
-    after = _told(stack, book, kept, verdict, " once Redis is empty")
-    verdict.wrong_status += [
-        f"{name} is told otherwise once Redis is empty" for name in before if before[name] != after[name]
-    ]
+    verdict.unsettled = unsettled(stack, book, "orders")
+    verdict.illegal += book.illegal
+    verdict.wrong_status += told_otherwise(stack, book, kept)
     return verdict
 
 
-def _unsettled(stack: Stack, book: Book) -> list[str]:
+def unsettled(stack: Stack, book: Book, *queues: str) -> list[str]:
     """Queues, leases and indexes that hold jobs, though all are final; after the time it takes to tell an outcome
     once more, where the worker died that should have."""
-    owner = str(book.user.owner)
-    sets = [keys.leases("orders"), keys.started("orders"), keys.live_jobs(owner), keys.SCHEDULED]
+    sets = [keys.live_jobs(str(book.user.owner)), keys.SCHEDULED]
+    sets += [of(queue) for queue in queues for of in (keys.leases, keys.started)]
+    lists = [keys.queue(queue) for queue in queues]
     deadline = time.monotonic() + TOLD_WITHIN_LEASES * stack.settings.lease_seconds
     while True:
         with closing(broker.connect(stack.settings.redis_url, timeout=5)) as redis:
-            left = {keys.queue("orders"): redis.llen(keys.queue("orders"))} | {key: redis.zcard(key) for key in sets}
+            left = {key: redis.llen(key) for key in lists} | {key: redis.zcard(key) for key in sets}
         found = [f"{count} in {key}" for key, count in left.items() if count]
         if not found or time.monotonic() > deadline:
             return found
@@ -134,15 +130,26 @@ def judge(write: Write, outcome: Outcome | None, times: int, verdict: Verdict) -
         verdict.duplicated.append(f"{name} happened {times} times")
 
 
-def _told(stack: Stack, book: Book, kept: dict[str, Outcome], verdict: Verdict, when: str) -> dict[str, Job]:
-    """Note where the API tells an outcome otherwise than PostgreSQL has it: of all jobs as a list, and of some one by
-    one, which are returned."""
+def told_otherwise(stack: Stack, book: Book, kept: dict[str, Outcome]) -> list[str]:
+    """Where the API tells an outcome otherwise than PostgreSQL, or otherwise than before once Redis has lost everything;
+    which it has then."""
+    before, wrong = _told(book, kept, "")
+    stack.lose_redis_data()
+    after, later = _told(book, kept, " once Redis is empty")
+    changed = [f"{name} is told otherwise once Redis is empty" for name in before if before[name] != after[name]]
+    return wrong + later + changed
+
+
+def _told(book: Book, kept: dict[str, Outcome], when: str) -> tuple[dict[str, Job], list[str]]:
+    """Some jobs, asked for one by one; and where the API tells an outcome otherwise than PostgreSQL has it, of those or
+    in the list of all."""
+    wrong = []
     some = sorted(kept)[:: len(kept) // LOOKED_AT_ONE_BY_ONE + 1]
     one_by_one, listed = by_threads(4, book.user.job, some), book.user.listed()
     for job in [*one_by_one, *listed]:
         told = (job["status"], job["error"] and job["error"]["code"])
         if kept.get(job["id"]) != told:
-            verdict.wrong_status.append(f"{job['id']} is told as {told}{when}, and is {kept.get(job['id'])}")
+            wrong.append(f"{job['id']} is told as {told}{when}, and is {kept.get(job['id'])}")
     if len(listed) != len(kept):
-        verdict.wrong_status.append(f"{len(listed)} jobs are listed{when}, and there are {len(kept)}")
-    return {job["id"]: job for job in one_by_one}
+        wrong.append(f"{len(listed)} jobs are listed{when}, and there are {len(kept)}")
+    return {job["id"]: job for job in one_by_one}, wrong

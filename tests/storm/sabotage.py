@@ -87,6 +87,76 @@ def no_shedding() -> None:
 
 
 @sabotage
+def asks_forgotten() -> None:
+    """A call comes again whose worker died while it asked for it, and nobody remembers that it was asked for."""
+    from jobs.call_book import CallBook
+    from models.call import Status
+
+    opened = CallBook.open
+
+    def forgetful(self: Any, *named: Any) -> Any:
+        call = opened(self, *named)
+        if call.status == Status.DIALING and call.sid is None:
+            call.asked_at = None
+        return call
+
+    _replace(CallBook, "open", forgetful)
+
+
+@sabotage
+def lost_is_busy() -> None:
+    """An answer that was lost is taken for one that says to ask again."""
+    from jobs import calls
+    from jobs.kernel.ports import Busy, Lost
+
+    end = calls._without_a_call
+
+    def hopeful(call_id: Any, asks: int, answer: Exception) -> Any:
+        return end(call_id, asks, Busy() if isinstance(answer, Lost) else answer)
+
+    _replace(calls, "_without_a_call", hopeful)
+
+
+@sabotage
+def carrier_asked_twice() -> None:
+    """The client of the carrier asks again by itself where no answer came, as many do."""
+    from jobs.kernel.ports import Lost
+    from workers.twilio import Connections
+
+    request = Connections.request
+
+    def insistent(self: Any, *args: Any, **named: Any) -> Any:
+        try:
+            return request(self, *args, **named)
+        except Lost:
+            return request(self, *args, **named)
+
+    _replace(Connections, "request", insistent)
+
+
+@sabotage
+def no_insisting() -> None:
+    """Nobody asks, in the last moment before a call is asked for, whether it is still theirs to ask for."""
+    from workers.outside import Outside
+
+    _replace(Outside, "insist", lambda self: None)
+
+
+@sabotage
+def no_circuit() -> None:
+    """Whoever comes is let through, however often the service has failed."""
+    from contextlib import contextmanager
+
+    from workers.gate import Gate, Leave
+
+    @contextmanager
+    def open_to_all(self: Any, *, turn: str | None = None) -> Any:
+        yield Leave("", b"", probe=False, counted=False, wait=0)
+
+    _replace(Gate, "enter", open_to_all)
+
+
+@sabotage
 def nothing_forgotten() -> None:
     """A worker keeps all that it has done."""
     from workers.executor import Executor

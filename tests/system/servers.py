@@ -21,7 +21,11 @@ from models import migrate, roles
 from tests.rights import forbidden
 
 LIMITS = dict.fromkeys(
-    ("rate_limit_user", "rate_limit_register", "rate_limit_login_address", "rate_limit_login_account"), "1000000/minute"
+    (
+        *("rate_limit_user", "rate_limit_register", "rate_limit_login_address", "rate_limit_login_account"),
+        *("rate_limit_calls_user", "rate_limit_calls_destination"),
+    ),
+    "1000000/minute",
 )
 """Counted as in production, and never reached."""
 

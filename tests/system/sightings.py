@@ -1,9 +1,10 @@
-"""What an observer sees of jobs, and what may never be seen (CONTRACT.md §2)."""
+"""What an observer sees of jobs and calls, and what may never be seen (CONTRACT.md §2, §5)."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from models.call import Status
 from tests.system.client import FINAL, Job
 
 
@@ -32,6 +33,29 @@ class Sightings:
         if path[-1:] != [status]:
             path.append(status)
         self._last[job["id"]] = job
+
+
+class CallSightings:
+    """What one observer has seen of calls; `wrong` says what may not have been seen: that one went back, or on from its end,
+    lost its name or got another, or looked otherwise under one version."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+        self.wrong: list[str] = []
+        self._last: dict[str, dict[str, Any]] = {}
+
+    def see(self, call: dict[str, Any]) -> None:
+        """Note what a call looks like now, and judge it by how it looked before. `call`: as it is listed."""
+        self.looks += 1
+        before = self._last.setdefault(call["id"], call)
+        old, new = before["status"], call["status"]
+        if new != old and not Status(new).follows(Status(old)):
+            self.wrong.append(f"{call['id']} was {old}, and is {new}")
+        if before["sid"] not in (None, call["sid"]):
+            self.wrong.append(f"{call['id']} goes by another name")
+        if call["version"] < before["version"] or (call["version"] == before["version"] and call != before):
+            self.wrong.append(f"{call['id']} changed without its version: {before} became {call}")
+        self._last[call["id"]] = call
 
 
 def _outcome(job: Job) -> tuple[Any, ...]:

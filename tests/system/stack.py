@@ -16,6 +16,7 @@ import psutil
 import requests
 from argon2 import PasswordHasher
 
+from config import Settings
 from local.processes import free_port
 from tests.processes import children, python, running, until
 from tests.system.client import Client
@@ -66,7 +67,9 @@ class Stack(Servers):
     ) -> Iterator[Self]:
         """A stack with an empty, migrated database; all of it is gone afterwards. `more`: settings."""
         with Servers.started(folder, redis_options, **more) as servers, ExitStack() as stack:
-            made = cls(folder, servers.postgres, servers.redis, servers.settings, entry, api_processes)
+            port = free_port()
+            settings = servers.settings.model_copy(update={"public_base_url": f"http://127.0.0.1:{port}"})
+            made = cls(folder, servers.postgres, servers.redis, settings, entry, api_processes, port)
             made.secrets.extend([made.settings.secret_key, made.settings.jwt_secret_key])
             for name in LOGS:
                 made.log(name).touch()
@@ -104,13 +107,30 @@ class Stack(Servers):
     def workers(
         self, processes: int = 2, batch: int = 50, told: Mapping[str, str] | None = None, **settings: Any
     ) -> Iterator[Popen[bytes]]:
-        """A supervisor, whose workers have all started. `told`: more of their environment. `settings`: changes to
-        those of the stack."""
+        """A supervisor of workers of batches, which have all started. `told`: more of their environment. `settings`:
+        changes to those of the stack."""
+        changed = self.settings.model_copy(update=settings)
+        with self._supervised(changed, told, processes, "--batch", str(batch)) as process:
+            yield process
+
+    @contextmanager
+    def callers(
+        self, processes: int = 1, threads: int = 16, told: Mapping[str, str] | None = None
+    ) -> Iterator[Popen[bytes]]:
+        """A supervisor of workers that place calls, which have all started."""
+        size = ("--queues", "calls", "--threads", str(threads))
+        with self._supervised(self.settings, told, processes, *size) as process:
+            yield process
+
+    @contextmanager
+    def _supervised(
+        self, settings: Settings, told: Mapping[str, str] | None, processes: int, *arguments: str
+    ) -> Iterator[Popen[bytes]]:
         log = self.log("workers")
         before = log.read_text().count("worker_started")
-        command = python("-m", self.entry.workers, "--processes", str(processes), "--batch", str(batch))
+        command = python("-m", self.entry.workers, "--processes", str(processes), *arguments)
         more = {**self.redis_as("worker"), **self.entry.told, **(told or {})}
-        with running(command, self.settings.model_copy(update=settings), log, **more) as process:
+        with running(command, settings, log, **more) as process:
             until(lambda: log.read_text().count("worker_started") >= before + processes)
             yield process
 

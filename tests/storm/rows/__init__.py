@@ -2,6 +2,9 @@
 
 from tests.storm.rows import (
     broker_outage,
+    call_fail_points,
+    carrier_storm,
+    circuit,
     database_outage,
     fail_points,
     full_broker,
@@ -29,6 +32,9 @@ ROWS = tuple(
         overload,
         pause,
         full_broker,
+        carrier_storm,
+        call_fail_points,
+        circuit,
     )
 )
 
