@@ -21,8 +21,7 @@ from tests.storm.row import Control, Result, Row, Trial, book_of
 from tests.system.stack import Stack, children_of
 from tests.system.threads import again_and_again
 
-LEASE_SECONDS = 2
-SETTLE_SECONDS = 2
+SOONER = {"lease_seconds": 2, "call_settle_seconds": 1, "call_silent_seconds": 1}
 LANES = 2
 THREADS = (1, 4, 16)
 IN_WORKER = tuple(point for point in Point if point not in IN_API)
@@ -36,11 +35,7 @@ def cases_of(trial: Trial) -> list[Case]:
     """Every place with every fault, and with every seed; of a quick trial the most telling."""
     if not trial.quick:
         return cases.every(tuple(Point), trial, THREADS)
-    some = [
-        ((Point.CALL_BEGINS, Point.CALL_ANSWERED, Point.SID_WRITTEN), KILL),
-        ((Point.CALL_BEGINS,), STALL),
-        (IN_WORKER, LOSE),
-    ]
+    some = [((Point.CALL_BEGINS,), STALL), ((Point.CALL_ANSWERED,), KILL), (IN_WORKER, LOSE)]
     return [Case.of(points, fault, 0, trial.chance, THREADS) for points, fault in some]
 
 
@@ -53,8 +48,7 @@ def run(trial: Trial) -> Result:
 
 @contextmanager
 def _lane(trial: Trial) -> Iterator[Callable[[Case, random.Random], Found]]:
-    waits = {"lease_seconds": LEASE_SECONDS, "call_settle_seconds": SETTLE_SECONDS, "circuit_failures": NEVER}
-    with telephone(trial, **waits) as (stack, carrier):
+    with telephone(trial, **SOONER, circuit_failures=NEVER) as (stack, carrier):
         yield partial(_one, stack, carrier)
 
 
@@ -102,7 +96,7 @@ def _ask_until_struck(stack: Stack, book: Book, case: Case, chance: random.Rando
     with ExitStack() as clients:
         for _ in range(case.clients):
             caller = Caller(book, random.Random(chance.random()))
-            clients.enter_context(again_and_again(caller.one, 0.1))
+            clients.enter_context(again_and_again(caller.one, 0.3))
         return cases.until_struck(case.latches(stack.folder))
 
 
