@@ -6,17 +6,15 @@ missing nobody knows whether a telephone rings, and the carrier is never asked t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from functools import partial
-from math import ceil
 from uuid import UUID
 
 import structlog
-from limits import parse
 
+from jobs import call_caps
 from jobs.kernel.context import Context
-from jobs.kernel.errors import AppError, Cancelled, Conflict, Failed, NotFound, RateLimited
+from jobs.kernel.errors import AppError, Cancelled, Conflict, Failed, NotFound
 from jobs.kernel.failpoints import Point, reach
 from jobs.kernel.outcome import Again, Done, Outcome, State, failed, rejected, succeeded
 from jobs.kernel.policy import Retry
@@ -31,6 +29,9 @@ FIRST_LOOK = timedelta(seconds=3)
 
 BEFORE, AFTER = timedelta(minutes=5), timedelta(minutes=15)
 """How far the carrier's time of a call may lie from ours, of when we asked for it: clocks differ, and it may take its time."""
+
+MARGIN = 10
+"""Seconds, beside the time-outs, that a request to the carrier and its answer may take."""
 
 BACK_OFF = Retry(attempts=1_000_000, base=1, cap=60)
 SEVERAL = "The carrier has more than one call that this could be; nobody is phoned again."
@@ -52,11 +53,14 @@ class CallBook:
         call = call_store.lock(self._session, call_id)
         if call is not None:
             return call
-        self._within_caps(owner, wanted["phone_number"])
+        call_caps.within(self._ctx, owner, wanted["phone_number"])
         entered = {"id": call_id, "owner_id": owner, "created_at": moment, "updated_at": moment}
-        if not call_store.add(self._session, **entered, **wanted, status=Status.REQUESTED.value):
+        added = call_store.add(self._session, **entered, **wanted, status=Status.REQUESTED.value)
+        call = call_store.lock(self._session, call_id)
+        if call is None:
             raise Conflict("You have a call to this number that has not ended.", code="call_in_progress")
-        call = self.get(call_id)
+        if not added:  # another execution of the same job has entered it in between
+            return call
         call_store.add_event(self._session, call, Status.REQUESTED, moment, "worker", None)
         return call
 
@@ -76,7 +80,7 @@ class CallBook:
         if call.asked_at is not None or call.sid is not None:
             raise LeaseLost
         call_store.serialize_counts(self._session, call)
-        self._within_caps(call.owner_id, call.phone_number)
+        call_caps.within(self._ctx, call.owner_id, call.phone_number)
         call.asked_at = self._ctx.now
         call.asks += 1
         self.advance(call, Status.DIALING)
@@ -92,7 +96,7 @@ class CallBook:
     def wait(self, call_id: UUID, asks: int) -> Outcome:
         """The carrier could not be asked, or wants to be asked later."""
         call = self.not_asked(call_id, asks)
-        if call.sid is not None or Status(call.status).final:
+        if self._is_anothers(call, asks):
             return self.outcome(call)
         return Again(self._ctx.now + timedelta(seconds=1 + (BACK_OFF.delay(min(asks, 30)) or 0)), counted=False)
 
@@ -104,9 +108,11 @@ class CallBook:
         reach(Point.SID_WRITTEN)
         return self._told(call)
 
-    def refuse(self, call_id: UUID, refusal: AppError) -> Outcome:
-        """The call is not placed, for good: the carrier, or a rule, says no."""
+    def refuse(self, call_id: UUID, asks: int, refusal: AppError) -> Outcome:
+        """The call is not placed, for good: a rule says no, or the carrier did when it was asked for the `asks`-th time."""
         call = self.get(call_id)
+        if self._is_anothers(call, asks):
+            return self.outcome(call)
         call.asked_at = None
         call.reason = refusal.detail
         self.advance(call, Status.FAILED)
@@ -117,6 +123,8 @@ class CallBook:
         call = self.get(call_id)
         if call.sid is not None or Status(call.status).final:
             return self.outcome(call)
+        if call.asked_at is None:  # who asked knows by now that it was in vain
+            return Again(self._ctx.now, counted=False)
         self.advance(call, Status.UNKNOWN)
         return Again(self._ctx.now + min(FIRST_LOOK, self._between_looks), counted=False)
 
@@ -133,7 +141,8 @@ class CallBook:
         candidates = [each for each in near if each.sid not in taken]
         if not candidates:
             self._miss(call, now)
-        elif len(candidates) == 1 and not call_store.rivals(self._session, call):
+        elif len(candidates) == 1 and not call_store.rivals(self._session, call, BEFORE + AFTER):
+            call.guessed = True
             self._bind(call, candidates[0], "reconciliation")
         elif call.reason != SEVERAL:
             call.reason, call.version = SEVERAL, call.version + 1
@@ -152,24 +161,49 @@ class CallBook:
             case Status.FAILED:
                 return rejected(Conflict(call.reason, code="call_refused"))
         if self.is_given_up(call):
+            self.advance(call, Status.UNKNOWN)
             call.reason = call.reason or "The carrier could not be asked what became of it."
             call.version += 1
             log.error("call_left_unknown", call_id=str(call.id), reason=call.reason)
             return failed(Failed("Nobody knows whether the call was placed.", code="outcome_unknown"))
         return Again(self._ctx.now + self._between_looks, counted=False)
 
+    def is_in_flight(self, call: Call) -> bool:
+        """Whether the carrier may just be answering: so long no look at what it has tells anything."""
+        seconds = self._settings.twilio_timeout_seconds + self._settings.lease_seconds + MARGIN
+        return call.asked_at is not None and self._ctx.now - call.asked_at <= timedelta(seconds=seconds)
+
+    def forget(self, call: Call) -> None:
+        """The carrier does not know a call that it had taken. Nobody can hear of it any more, so it ends."""
+        if self.is_given_up(call):
+            call.reason = "The carrier does not know this call any more."
+            self.advance(call, Status.FAILED, "reconciliation")
+
+    def _is_anothers(self, call: Call, asks: int) -> bool:
+        """Whether it has gone on without the execution that asked for it for the `asks`-th time."""
+        asked_again = call.asked_at is not None and call.asks != asks
+        return call.sid is not None or Status(call.status).final or asked_again
+
     def is_given_up(self, call: Call) -> bool:
         """Whether it was asked for so long ago that its job does not wait any longer for what came of it."""
         return call.asked_at is not None and self._ctx.now - call.asked_at > self._seconds("call_give_up_seconds")
 
     def hear(
-        self, call: Call, placed: Placed, source: str, at: datetime | None = None, sequence: int | None = None
+        self,
+        call: Call,
+        placed: Placed,
+        source: str,
+        at: datetime | None = None,
+        sequence: int | None = None,
+        *,
+        signed: bool = False,
     ) -> None:
-        """The carrier tells of a call: how far it has come, and by which name it goes. Raises Conflict for another name than
-        it goes by already."""
-        if call.sid is not None and call.sid != placed.sid:
+        """The carrier tells of a call: how far it has come, and by which name it goes. `signed`: at a URL made for this very
+        call, which knows better than a guess. Raises Conflict for another name than it goes by already."""
+        if call.sid is not None and call.sid != placed.sid and not (call.guessed and signed):
             log.error("call_has_two_names", call_id=str(call.id), sids=[call.sid, placed.sid])
             raise Conflict("The carrier knows this call by another name.", code="call_has_two_names")
+        call.guessed = call.guessed and not signed
         self._bind(call, placed, source, at, sequence)
 
     def advance(
@@ -180,7 +214,9 @@ class CallBook:
         at: datetime | None = None,
         sequence: int | None = None,
     ) -> bool:
-        """A call has had a status: whether that changed anything that can be seen of it."""
+        """A call has had a status: whether that changed anything that can be seen of it. It ends once."""
+        if status.final and Status(call.status).final:
+            return False
         new = call_store.add_event(self._session, call, status, at or self._ctx.now, source, sequence)
         follows = status.follows(Status(call.status))
         if follows:
@@ -205,6 +241,8 @@ class CallBook:
             call.version += 1
 
     def _miss(self, call: Call, now: datetime) -> None:
+        if self.is_in_flight(call):
+            return
         if call.missed_at is None:
             call.missed_at = now
         elif now - call.missed_at >= self._seconds("call_settle_seconds"):
@@ -213,22 +251,6 @@ class CallBook:
 
     def _told(self, call: Call) -> Outcome:
         return succeeded(call_store.view(self._session, call))
-
-    def _within_caps(self, owner: UUID, phone_number: str) -> None:
-        """What the API has counted before, counted again by what was really placed. Raises RateLimited."""
-        self._within("rate_limit_calls_user", partial(call_store.asked_of, self._session, owner))
-        self._within("rate_limit_calls_destination", partial(call_store.asked_to, self._session, phone_number))
-
-    def _within(self, setting: str, asked: Callable[[datetime], tuple[int, datetime | None]]) -> None:
-        notation = getattr(self._settings, setting)
-        if not notation:
-            return
-        cap = parse(notation)
-        window = timedelta(seconds=cap.get_expiry())
-        count, first = asked(self._ctx.now - window)
-        if count >= cap.amount and first is not None:
-            wait = max(1, ceil((first + window - self._ctx.now).total_seconds()))
-            raise RateLimited("Too many calls, of yours or to this number; try again later.", retry_after=wait)
 
     @property
     def _between_looks(self) -> timedelta:

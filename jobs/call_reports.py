@@ -25,14 +25,14 @@ from models.call import Status
 log = structlog.get_logger(__name__)
 
 TOLD = Policy(queue="default", access=Access.OPERATOR, retry=Retry(attempts=8, base=0.5, cap=60))
-RECONCILED = Policy(queue="calls", access=Access.OPERATOR, retry=Retry(attempts=1), timeout=60)
+RECONCILED = Policy(queue="calls", access=Access.OPERATOR, retry=Retry(attempts=1), timeout=150)
 
-MOST_RECONCILED = 50
+MOST_CLOSED = 50
 RECONCILED_WITHIN = 25.0
-"""Seconds after which one reconciliation leaves the rest to the next."""
+"""Seconds after which one reconciliation begins no more, and leaves the rest to the next."""
 
 WATCHED_FOR = timedelta(days=1)
-"""How long the carrier is asked for a call whose answer was lost."""
+"""How long the carrier is asked again and again for a call whose answer was lost."""
 
 
 Sid = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
@@ -76,7 +76,7 @@ class RecordStatus(Command, kind="calls.record_status", policy=TOLD):
                 raise NotFound("No call of ours goes by this name.")
             if taken:
                 raise Conflict("Another call goes by this name.", code="call_has_two_names")
-            book.hear(call, placed, "callback", self.at, self.sequence)
+            book.hear(call, placed, "callback", self.at, self.sequence, signed=self.call is not None)
         except Rejected as refusal:
             return rejected(refusal)
         return succeeded()
@@ -86,38 +86,56 @@ class ReconcileCalls(Command, kind="calls.reconcile", policy=RECONCILED, every="
     """Ask the carrier for calls whose callbacks never came, and for those whose answer was lost and whose job is over."""
 
     def conduct(self, outside: Outside, job: Job[Self]) -> Conclusion:
-        began = monotonic()
         with outside.transaction() as ctx:
-            due = self._due(ctx)
-        for call in due:
-            if monotonic() - began > RECONCILED_WITHIN:
-                break
+            self._close_left(ctx, outside)
+        began, asked = monotonic(), 0
+        while monotonic() - began < RECONCILED_WITHIN and (call := self._next(outside)):
+            asked += 1
             try:
                 self._ask(outside, call)
             except (Trouble, Refused, Rejected) as answer:
                 log.warning("call_not_reconciled", call_id=str(call.id), error=type(answer).__name__)
-        return lambda ctx: succeeded({"due": len(due)})
+        return lambda ctx: succeeded({"asked": asked})
 
-    def _due(self, ctx: Context) -> list[Call]:
-        """Calls to ask for; looked at now, so that the next one asks for others. Those that nobody places any more are closed."""
-        for call in call_store.lock_left(ctx.session, MOST_RECONCILED):
-            call.reason = "Its job was over before it was placed."
-            CallBook(ctx).advance(call, Status.CANCELED)
-        silent_since = ctx.now - timedelta(seconds=ctx.settings.call_silent_seconds)
-        due = call_store.lock_due(ctx.session, silent_since, ctx.now - WATCHED_FOR, MOST_RECONCILED)
-        for call in due:
-            call.looked_at = ctx.now
-        return due
+    def _close_left(self, ctx: Context, outside: Outside) -> None:
+        """Close what nobody places any more: it was never asked for, and its job is over, or lost."""
+        long_ago = ctx.now - timedelta(seconds=ctx.settings.call_give_up_seconds)
+        for call, is_over in call_store.lock_left(ctx.session, long_ago, MOST_CLOSED):
+            if is_over or not outside.knows(call.id):
+                call.reason = "Its job was over before it was placed."
+                CallBook(ctx).advance(call, Status.CANCELED)
+
+    def _next(self, outside: Outside) -> Call | None:
+        """The next to ask for. It is looked at from now on, so that nobody else asks, nor this one again, whatever comes of it."""
+        with outside.transaction() as ctx:
+            silent_since = ctx.now - timedelta(seconds=ctx.settings.call_silent_seconds)
+            call = call_store.lock_next(ctx.session, silent_since, ctx.now - WATCHED_FOR)
+            if call is not None:
+                call.looked_at = ctx.now
+        return call
 
     def _ask(self, outside: Outside, call: Call) -> None:
+        found, known = [], True
         with outside.enter(CARRIER):
-            if call.sid is not None:
-                found = [outside.carrier.fetch(call.sid)]
-            else:
+            if call.sid is None:
                 found = outside.carrier.find(call.phone_number, (call.asked_at or call.created_at) - BEFORE)
+            else:
+                known = self._fetch(outside, call.sid, found)
         with outside.transaction() as ctx:
             book = CallBook(ctx)
             if call.sid is None:
                 book.looked(call.id, found)
-            else:
+            elif known:
                 book.hear(book.get(call.id), found[0], "reconciliation")
+            else:
+                book.forget(book.get(call.id))
+
+    def _fetch(self, outside: Outside, sid: str, found: list[Placed]) -> bool:
+        """Whether the carrier has the call, which is then among those found. Raises Trouble."""
+        try:
+            found.append(outside.carrier.fetch(sid))
+        except Trouble:
+            raise
+        except Refused:
+            return False
+        return True

@@ -14,7 +14,7 @@ from jobs.call_book import BEFORE, CallBook
 from jobs.kernel.command import Command
 from jobs.kernel.context import Context
 from jobs.kernel.envelope import Job
-from jobs.kernel.errors import Conflict, Forbidden, Invalid, RateLimited
+from jobs.kernel.errors import Conflict, Forbidden, Invalid, Rejected, Snooze
 from jobs.kernel.failpoints import Point, reach
 from jobs.kernel.outcome import Again, Outcome, rejected, succeeded
 from jobs.kernel.policy import Policy, RateLimit, Retry
@@ -37,15 +37,20 @@ from models import Call, call_store
 from models.call import Status
 
 RETRY = Retry(attempts=8, base=0.5, cap=60)
+TIMEOUT = 150
+"""Seconds: a probe and a dial, each with a connection to all addresses of the carrier in turn, and their answers. Whoever is
+stopped before has lost what the carrier says."""
+
 PLACED = Policy(
     queue="calls",
     retry=RETRY,
+    timeout=TIMEOUT,
     limits=(
         RateLimit("rate_limit_calls_user", by="caller", per_job=True),
         RateLimit("rate_limit_calls_destination", by="phone_number", per_job=True),
     ),
 )
-CHANGED = Policy(queue="calls", retry=RETRY)
+CHANGED = Policy(queue="calls", retry=RETRY, timeout=TIMEOUT)
 CustomerName = Annotated[
     str,
     StringConstraints(
@@ -77,21 +82,20 @@ class PlaceCall(Command, kind="calls.place", route="POST /v1/calls", policy=PLAC
         return call is not None and (call.asked_at is not None or call.sid is not None)
 
     def conduct(self, outside: Outside, job: Job[Self]) -> Conclusion:
-        carrier = outside.carrier
         with outside.transaction() as ctx:
             call = self._opened(ctx, job)
-            settled = call.sid is not None or Status(call.status).final or CallBook(ctx).is_given_up(call)
-        if settled:
+        if call.sid is not None or Status(call.status).final:
             return lambda ctx: CallBook(ctx).outcome(CallBook(ctx).get(job.id))
         if call.asked_at is not None and call.status == Status.DIALING:
             return lambda ctx: CallBook(ctx).lose(job.id)
         if call.asked_at is not None:
             return _look(outside, call)
         try:
-            return self._ask(outside, carrier, job)
-        except RateLimited as refusal:
+            self.check(outside.settings)
+            return self._ask(outside, outside.carrier, job)
+        except Rejected as refusal:
             refused = refusal
-        return lambda ctx: CallBook(ctx).refuse(job.id, refused)
+        return lambda ctx: CallBook(ctx).refuse(job.id, 0, refused)
 
     def _opened(self, ctx: Context, job: Job[Self]) -> Call:
         if job.owner is None:
@@ -132,16 +136,17 @@ def _without_a_call(call_id: UUID, asks: int, answer: Trouble | Refused) -> Conc
         return lambda ctx: CallBook(ctx).wait(call_id, asks)
     if isinstance(answer, Refused):
         refusal = Conflict(answer.reason, code="call_refused", provider_code=answer.code)
-        return lambda ctx: CallBook(ctx).refuse(call_id, refusal)
+        return lambda ctx: CallBook(ctx).refuse(call_id, asks, refusal)
     return lambda ctx: CallBook(ctx).lose(call_id)
 
 
 def _look(outside: Outside, call: Call) -> Conclusion:
-    """Ask the carrier which calls to that number it has had."""
+    """Ask the carrier which calls to that number it has had; where it cannot be asked, that is tried again later."""
+    asked_at = call.asked_at or call.created_at
     try:
         with outside.enter(CARRIER):
-            found = outside.carrier.find(call.phone_number, (call.asked_at or call.created_at) - BEFORE)
-    except (Trouble, Refused):
+            found = outside.carrier.find(call.phone_number, asked_at - BEFORE)
+    except (Trouble, Refused, Rejected, Snooze):
         return lambda ctx: CallBook(ctx).outcome(CallBook(ctx).get(call.id))
     return lambda ctx: CallBook(ctx).outcome(CallBook(ctx).looked(call.id, found))
 
@@ -159,53 +164,86 @@ class EndCall(Command, kind="calls.cancel", route="PATCH /v1/calls/{id}", policy
         """To ask the carrier twice for an end does no harm: so where no answer comes, this is retried."""
         with outside.transaction() as ctx:
             call = self._open(ctx, job)
-            call.ended_by = job.id
+            asked_before, call.ended_by = call.ended_by == job.id, job.id
         if call.sid is None:
             return lambda ctx: self._cancel(ctx, job)
+        with outside.enter(CARRIER):
+            seen, refusal = self._end(outside.carrier, call.sid)
+        if seen is None:
+            return lambda ctx: self._close(ctx, job, refusal)
+        if not refusal or (asked_before and Status(seen.status).final):
+            return lambda ctx: self._ended(ctx, job, seen)
+        return lambda ctx: self._not_ended(ctx, job, seen, refusal)
+
+    def _end(self, carrier: Carrier, sid: str) -> tuple[Placed | None, str]:
+        """The call as the carrier has it now, None where it has none; and why it did not end it, nothing where it did. Raises
+        Trouble."""
         try:
-            with outside.enter(CARRIER):
-                placed = outside.carrier.end(call.sid, self.status)
+            return carrier.end(sid, self.status), ""
+        except Trouble:
+            raise
         except Refused as refusal:
-            return self._refused(job, refusal.reason)
-        return lambda ctx: self._ended(ctx, job, placed)
+            reason = refusal.reason
+        try:
+            return carrier.fetch(sid), reason
+        except Trouble:
+            raise
+        except Refused as refusal:
+            return None, refusal.reason
 
     def _open(self, ctx: Context, job: Job[Self]) -> Call:
-        """The call, locked, as long as it can be ended. Raises NotFound, Forbidden, Conflict, PreconditionFailed; and Snooze
-        while it is just being placed."""
+        """The call, locked. Raises NotFound, Forbidden, PreconditionFailed; and Conflict where it had ended before this job
+        first came to it."""
         call = CallBook(ctx).get(job.target or job.id)
         if call.owner_id != job.owner and not ctx.is_admin(job.owner):
             raise Forbidden
-        if call.ended_by == job.id:
-            return call
-        precondition.same_version(job, call.version)
-        if Status(call.status).final:
-            raise Conflict("The call has ended.", code="call_final")
+        if call.ended_by != job.id:
+            precondition.same_version(job, call.version)
+            _must_be_open(call)
         return call
 
     def _cancel(self, ctx: Context, job: Job[Self]) -> Outcome:
         """End a call that the carrier does not know of."""
-        call = self._open(ctx, job)
+        book, call = CallBook(ctx), self._open(ctx, job)
+        _must_be_open(call)
         if call.sid is not None:  # it has been placed meanwhile
             return Again(ctx.now, counted=False)
-        if call.asked_at is not None and call.status == Status.DIALING:
+        if call.status == Status.DIALING and book.is_in_flight(call):
             return Again(ctx.now + timedelta(seconds=1), counted=False)
-        if call.asked_at is not None and not (ctx.is_admin(job.owner) and self.status == "canceled"):
+        if call.asked_at is None:
+            return self._canceled(ctx, call, None)
+        if not (ctx.is_admin(job.owner) and self.status == "canceled"):
             raise Conflict("Nobody knows yet whether the call was placed.", code="call_unknown")
-        if call.asked_at is not None:
-            call.reason = "Closed by an admin; whether it was placed is not known."
+        return self._canceled(ctx, call, "Closed by an admin; whether it was placed is not known.")
+
+    def _canceled(self, ctx: Context, call: Call, reason: str | None) -> Outcome:
+        call.reason = reason or call.reason
         CallBook(ctx).advance(call, Status.CANCELED)
         return succeeded(call_store.view(ctx.session, call))
 
-    def _ended(self, ctx: Context, job: Job[Self], placed: Placed) -> Outcome:
+    def _close(self, ctx: Context, job: Job[Self], reason: str) -> Outcome:
+        """End a call that the carrier knew once and tells nothing of: an admin may, so that its number is free again."""
+        call = CallBook(ctx).get(job.target or job.id)
+        if ctx.is_admin(job.owner) and self.status == "canceled" and not Status(call.status).final:
+            return self._canceled(ctx, call, "Closed by an admin; the carrier tells nothing of it.")
+        return rejected(Conflict(reason, code="call_not_ended"))
+
+    def _ended(self, ctx: Context, job: Job[Self], seen: Placed) -> Outcome:
         book = CallBook(ctx)
         call = book.get(job.target or job.id)
-        book.hear(call, placed, "worker")
+        book.hear(call, seen, "worker")
         if self.status == "canceled" and call.status == Status.IN_PROGRESS:
             return rejected(Conflict("The call has been answered; `completed` hangs up.", code="call_answered"))
         return succeeded(call_store.view(ctx.session, call))
 
-    def _refused(self, job: Job[Self], reason: str) -> Conclusion:
-        """The carrier refused; where it was asked before, because that was heard, though the answer was not."""
-        if job.attempt == 1:
-            return lambda ctx: rejected(Conflict(reason, code="call_not_ended"))
-        return lambda ctx: succeeded(call_store.view(ctx.session, CallBook(ctx).get(job.target or job.id)))
+    def _not_ended(self, ctx: Context, job: Job[Self], seen: Placed, reason: str) -> Outcome:
+        book = CallBook(ctx)
+        call = book.get(job.target or job.id)
+        book.hear(call, seen, "worker")
+        code = "call_final" if Status(call.status).final else "call_not_ended"
+        return rejected(Conflict(reason, code=code))
+
+
+def _must_be_open(call: Call) -> None:
+    if Status(call.status).final:
+        raise Conflict("The call has ended.", code="call_final")

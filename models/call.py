@@ -64,7 +64,7 @@ class Call(Base):
 
     `asked_at`: when the provider was last asked to place it; null where it was not, or has said no. Together with no
     `sid` it means that nobody knows whether the call was placed: then it is never asked again. `asks`: how often it was.
-    `looked_at`: when the provider was last asked what became of it. `missed_at`: when that first found nothing.
+    `guessed`: its `sid` was found in a list of the carrier's, and not told. `looked_at`: when the provider was last asked what became of it. `missed_at`: when that first found nothing.
     `ended_by`: the job that last asked the provider to end it. `reason`: a sentence on why it failed, or is open still. `duration`: seconds. `version` counts what a client can see.
     """
 
@@ -77,6 +77,7 @@ class Call(Base):
     workflow: Mapped[str]
     status: Mapped[str]
     sid: Mapped[str | None]
+    guessed: Mapped[bool] = mapped_column(server_default="false")
     reason: Mapped[str | None]
     duration: Mapped[int | None]
     answered_by: Mapped[str | None]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Text, Uuid, and_, any_, func, literal, or_, select, text
+from sqlalchemy import Text, Uuid, and_, any_, exists, func, literal, or_, select
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Session
 
-from models.call import OPEN, Call, CallEvent, Status, named
+from models.call import OPEN, Call, CallEvent, Status
+from models.receipt import Receipt
 from models.views import call_with_timeline
 
 UNSETTLED = (Status.DIALING, Status.UNKNOWN)
@@ -35,19 +36,29 @@ def lock_many(session: Session, ids: Collection[UUID], sids: Collection[str]) ->
     return list(session.scalars(select(Call).where(named_so).order_by(Call.id).with_for_update()))
 
 
-def lock_due(session: Session, silent_since: datetime, oldest: datetime, most: int) -> list[Call]:
-    """Open calls of which nothing was heard since `silent_since`, where the carrier knows them or may know them; the longest
-    silent first, locked, but for those that somebody else has in hand. `oldest`: what was asked before is left."""
+def lock_next(session: Session, silent_since: datetime, oldest: datetime) -> Call | None:
+    """The open call of which nothing was heard for the longest, and since `silent_since` at least, where the carrier knows it
+    or may know it; locked, unless somebody else has it in hand. `oldest`: what was asked before and looked for is left."""
     heard = func.greatest(Call.updated_at, Call.looked_at, Call.asked_at)
-    known = and_(Call.sid.is_not(None), Call.status.in_(OPEN))
-    perhaps = and_(Call.sid.is_(None), Call.asked_at > oldest, Call.status.in_(UNSETTLED))
-    wanted = select(Call).where(or_(known, perhaps), Call.status.in_(OPEN), heard < silent_since)
-    return list(session.scalars(wanted.order_by(heard).limit(most).with_for_update(skip_locked=True)))
+    worth_it = or_(Call.asked_at > oldest, Call.looked_at.is_(None))
+    perhaps = and_(Call.sid.is_(None), worth_it, Call.asked_at.is_not(None), Call.status.in_(UNSETTLED))
+    wanted = select(Call).where(or_(Call.sid.is_not(None), perhaps), Call.status.in_(OPEN), heard < silent_since)
+    return session.scalars(wanted.order_by(heard).limit(1).with_for_update(skip_locked=True)).one_or_none()
 
 
-def lock_left(session: Session, most: int) -> list[Call]:
-    """Calls that nobody will place any more: never asked for, and their job is over."""
-    return list(session.scalars(select(Call).from_statement(LEFT).params(most=most)))
+def lock_left(session: Session, silent_since: datetime, most: int) -> list[tuple[Call, bool]]:
+    """Calls that wait to be asked for, and of which nothing was heard since `silent_since` or whose job is over; each with
+    whether it is."""
+    waiting = (Status.REQUESTED, *UNSETTLED)
+    over = exists().where(Receipt.id == Call.id)
+    wanted = select(Call, over).where(
+        Call.status.in_(waiting),
+        Call.asked_at.is_(None),
+        Call.sid.is_(None),
+        or_(over, func.greatest(Call.updated_at, Call.looked_at) < silent_since),
+    )
+    found = session.execute(wanted.limit(most).with_for_update(of=Call, skip_locked=True))
+    return [(call, is_over) for call, is_over in found]
 
 
 def add_event(session: Session, call: Call, status: Status, at: datetime, source: str, sequence: int | None) -> bool:
@@ -80,13 +91,14 @@ def asked_to(session: Session, phone_number: str, since: datetime) -> tuple[int,
     return _asked(session, Call.phone_number == phone_number, since)
 
 
-def rivals(session: Session, call: Call) -> int:
-    """How many other calls to the same number nobody knows the carrier's name of."""
+def rivals(session: Session, call: Call, within: timedelta) -> int:
+    """How many other calls to the same number, asked for at about the same time, nobody knows the carrier's name of."""
+    asked_at = call.asked_at or call.created_at
     others = select(func.count()).where(
         Call.phone_number == call.phone_number,
-        Call.asked_at.is_not(None),
+        Call.asked_at.between(asked_at - within, asked_at + within),
         Call.sid.is_(None),
-        Call.status.in_(UNSETTLED),
+        Call.status != Status.NOT_PLACED,
         Call.id != call.id,
     )
     return session.scalar(others) or 0
@@ -105,11 +117,3 @@ def _asked(session: Session, whose: Any, since: datetime) -> tuple[int, datetime
 
 
 OF_USERS, OF_NUMBERS = 0x4361_6C6C, 0x4361_6C6D  # "Call": numbers that no other advisory lock of ours has
-
-LEFT = text(
-    f"""
-    SELECT calls.* FROM calls JOIN receipts USING (id)
-    WHERE calls.status IN ({named((Status.REQUESTED, Status.DIALING))}) AND calls.asked_at IS NULL AND calls.sid IS NULL
-    LIMIT :most FOR UPDATE OF calls SKIP LOCKED
-    """
-)

@@ -98,7 +98,9 @@ class Road:
 
     def conduct(self, work: Work, ours: Callable[[], bool] = lambda: True) -> list[Settlement]:
         """Carry one job out as a thread does. `ours`: whether its lease cannot be another worker's yet."""
-        return Conductor(self.sessions, self.settings, Services(self.carrier, self.gates)).run(work, ours)
+        return Conductor(self.sessions, self.settings, Services(self.carrier, self.gates, self._of_worker)).run(
+            work, ours
+        )
 
     def work(self, most: int = 100) -> int:
         """Do everything that is queued, in batches of `most`; returns how many executions that took."""

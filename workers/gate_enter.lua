@@ -3,7 +3,8 @@
 -- rate, which holds also while the circuit is closed, or '', 6 how long a failure counts, 7 how long a permit, in microseconds.
 -- Returns {'pass', epoch, state, permits that may be out at a time, microseconds to wait first}, or {'wait', until}.
 -- A turn is kept as a time on a clock that stands still while the circuit lets nobody pass: it is `delay` behind Redis's.
--- So all that are kept move back together, in their order, one at a time.
+-- So all that are kept move back together, in their order, one at a time, when the first of them does; who comes behind
+-- others that are late is told when these will have passed.
 -- include clock
 -- include circuit
 -- include gate_moves
@@ -36,6 +37,7 @@ local function taken(from)
   local kept = tonumber(redis.call('ZSCORE', turns, turn))
   local last = not kept and redis.call('ZREVRANGE', turns, 0, 0, 'WITHSCORES')[2]
   local due = kept and kept + delay or last and last + delay + interval or now
+  local before = kept and redis.call('ZRANK', turns, turn) or 0
   local at = math.max(from, due, free)
   if from <= now and (not paced or at <= now + (kept and PATIENCE or 0)) then
     redis.call('ZREM', turns, turn)
@@ -44,8 +46,8 @@ local function taken(from)
     return at, true
   end
   if kept then
-    delay = delay + at - math.max(due, now)
-    redis.call('HSET', key, 'delay', digits(delay))
+    if before == 0 then redis.call('HSET', key, 'delay', digits(delay + at - due)) end
+    return math.max(at, math.max(from, free) + before * interval), false
   end
   redis.call('ZADD', turns, digits(at - delay), turn)
   return at, false

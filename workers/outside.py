@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
+from redis import Redis
+
 from config import Settings
-from jobs.kernel import broker
+from jobs.kernel import broker, keys
 from jobs.kernel.context import Context
 from jobs.kernel.errors import Conflict
 from jobs.kernel.ports import CARRIER, Carrier, LeaseLost, Permit
@@ -27,10 +29,11 @@ class Gate(Protocol):
 
 @dataclass(frozen=True)
 class Services:
-    """`carrier`: None where no account is. `gates`: by the names of their circuits."""
+    """`carrier`: None where no account is. `gates`: by the names of their circuits. `redis`: where jobs are."""
 
     carrier: Carrier | None = None
     gates: Mapping[str, Gate] = field(default_factory=dict)
+    redis: Redis | None = None
 
 
 def services(settings: Settings) -> Services:
@@ -39,7 +42,7 @@ def services(settings: Settings) -> Services:
 
     redis = broker.connect(settings.redis_url)
     gates = {CARRIER: gate.Gate(redis, settings, CARRIER, rate=settings.calls_per_second)}
-    return Services(twilio.carrier(settings), gates)
+    return Services(twilio.carrier(settings), gates, redis)
 
 
 class Outside:
@@ -78,6 +81,10 @@ class Outside:
     def enter(self, circuit: str, *, turn: str | None = None) -> AbstractContextManager[Permit]:
         """Leave to ask a service, for the length of a block. Raises Snooze, and what Redis raises."""
         return self._services.gates[circuit].enter(turn=turn)
+
+    def knows(self, job_id: UUID) -> bool:
+        """Whether a job is in Redis. Where nobody can be asked, it may be. Raises what Redis raises."""
+        return self._services.redis is None or bool(self._services.redis.exists(keys.job(job_id)))
 
     def insist(self) -> None:
         """Raises LeaseLost where the lease may be another worker's by now."""

@@ -9,6 +9,7 @@ Sources: https://www.twilio.com/docs/voice/api/call-resource, https://www.twilio
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -31,7 +32,10 @@ CONNECT_SECONDS = 3.05
 EVENTS = ["initiated", "ringing", "answered", "completed"]
 MOST_LISTED = 100
 TOO_MANY = 20429
-DENIALS = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED)
+DENIALS = (HTTPStatus.UNAUTHORIZED, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED)
+ACCOUNT = (20003, 20005, 20006, 20107)
+"""Codes of an account that is wrong, suspended or not allowed to do this at all, whatever number it is about."""
+
 SPELLED = {"in-progress": Status.IN_PROGRESS, "no-answer": Status.NO_ANSWER}
 
 REASONS = {
@@ -57,19 +61,28 @@ def carrier(settings: Settings) -> Carrier | None:
 
 
 class Twilio:
-    """The port to Twilio, or to whatever answers like it at TWILIO_API_BASE_URL. Any number of threads share it."""
+    """The port to Twilio, or to whatever answers like it at TWILIO_API_BASE_URL. Any number of threads share it, each with a
+    client of its own: the SDK's keeps the last answer in itself."""
 
     def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._number = settings.twilio_from_number
         self._detection = "Enable" if settings.call_machine_detection else None
-        client = Client(
-            settings.twilio_account_sid,
-            settings.twilio_auth_token,
-            http_client=Connections(settings.twilio_timeout_seconds),
-            environment={"-": "-"},  # it would look for an edge and a region in the process's own
-        )
-        client.api.base_url = settings.twilio_api_base_url
-        self._calls = client.api.v2010.account.calls
+        self._local = threading.local()
+
+    @property
+    def _calls(self) -> Any:
+        if not hasattr(self._local, "calls"):
+            settings = self._settings
+            client = Client(
+                settings.twilio_account_sid,
+                settings.twilio_auth_token,
+                http_client=Connections(settings.twilio_timeout_seconds),
+                environment={"-": "-"},  # it would look for an edge and a region in the process's own
+            )
+            client.api.base_url = settings.twilio_api_base_url
+            self._local.calls = client.api.v2010.account.calls
+        return self._local.calls
 
     def place(self, dial: Dial) -> Placed:
         more = {"machine_detection": self._detection} if self._detection else {}
@@ -123,6 +136,7 @@ class Connections(TwilioHttpClient):
         self.timeout = (CONNECT_SECONDS, timeout)  # handed to requests, which takes both
         if self.session is not None:
             self.session.headers["Connection"] = "close"
+            self.session.trust_env = False  # TWILIO_API_BASE_URL is the way to a proxy
             self.session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
     def request(self, *args: Any, **named: Any) -> Response:
@@ -187,7 +201,7 @@ def _of_refusal(refusal: TwilioException) -> Trouble | Refused:
     if code == TOO_MANY:
         return Busy()
     code = code if isinstance(code, int) else status
-    if status in DENIALS and code not in REASONS:
+    if status in DENIALS or code in ACCOUNT:
         return Denied(code, f"The provider does not accept our account (its code {code}).")
     return Refused(code, REASONS.get(code, f"The provider refused the call (its code {code})."))
 

@@ -55,7 +55,7 @@ WORKER = Rules(
         hset hget hmget hgetall hexists hdel hincrby hincrbyfloat
         llen lpush rpush lpop lrange lrem lpos lmove blpop blmove
         sadd srem sismember smembers
-        zadd zrem zscore zmscore zcard zcount zrange zrevrange zrangebyscore zrevrangebyscore
+        zadd zrem zscore zmscore zcard zcount zrank zrange zrevrange zrangebyscore zrevrangebyscore
         zremrangebyscore zremrangebyrank
         xadd xread xrevrange xlen
     """,

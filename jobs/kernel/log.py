@@ -14,7 +14,7 @@ from config import Settings
 TRACEBACK = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
 """Where it was raised, without the values of variables: among them are settings and bodies."""
 
-QUIET = ("alembic", "rq", "rq_scheduler", "rq.worker", "gunicorn.access")
+QUIET = ("alembic", "rq", "rq_scheduler", "rq.worker", "gunicorn.access", "twilio", "urllib3")
 
 
 def configure(settings: Settings) -> None:

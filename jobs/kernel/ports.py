@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
+from uuid import UUID
 
 from config import Settings
 from jobs.kernel.context import Context
@@ -122,6 +123,9 @@ class Outside(Protocol):
         `turn`: an id under which a turn at the service's rate is kept, for what the rate counts.
         Raises Snooze where the circuit is open, or it is not yet this one's turn.
         """
+
+    def knows(self, job_id: UUID) -> bool:
+        """Whether a job is still to be carried out, or just over. Raises what Redis raises."""
 
     def insist(self) -> None:
         """Raises LeaseLost where the lease may be another worker's by now. For the moment before what happens once."""

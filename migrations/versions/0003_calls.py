@@ -39,6 +39,7 @@ def calls() -> None:
         sa.Column("workflow", sa.String(), nullable=False),
         sa.Column("status", sa.String(), nullable=False),
         sa.Column("sid", sa.String()),
+        sa.Column("guessed", sa.Boolean(), server_default="false", nullable=False),
         sa.Column("reason", sa.String()),
         sa.Column("duration", sa.Integer()),
         sa.Column("answered_by", sa.String()),

@@ -45,7 +45,7 @@ DEFENCES = (
     Defence(
         "a call that several could be is nobody's",
         "jobs/call_book.py",
-        "elif len(candidates) == 1 and not call_store.rivals(self._session, call):",
+        "elif len(candidates) == 1 and not call_store.rivals(self._session, call, BEFORE + AFTER):",
         "elif candidates:",
         f"{CALLS} -k several_could_be",
     ),
@@ -59,7 +59,7 @@ DEFENCES = (
     Defence(
         "calls are counted again before the dial",
         "jobs/call_book.py",
-        "        self._within_caps(call.owner_id, call.phone_number)\n",
+        "        call_caps.within(self._ctx, call.owner_id, call.phone_number)\n",
         "",
         f"{CALLS} -k waits_is_counted",
     ),

@@ -143,7 +143,18 @@ def test_without_an_account_no_call_is_placed(road: Road) -> None:
     call_id = place(road)
     road.work()
     assert (road.status(call_id), road.code(call_id)) == (State.REJECTED, "calls_not_configured")
-    assert road.rows("SELECT * FROM calls") == []
+    assert (call(road, call_id).status, call(road, call_id).asked_at) == ("failed", None)
+
+
+def test_a_worker_without_an_account_leaves_open_what_became_of_a_call(phone: Road) -> None:
+    call_id = place(phone, LOST)
+    phone.work()
+    carrier, phone.carrier = phone.carrier, None
+    again(phone, call_id)
+    assert phone.status(call_id) is State.SCHEDULED
+    phone.carrier = carrier
+    again(phone, call_id)
+    assert phone.status(call_id) is State.SUCCEEDED
 
 
 @pytest.mark.parametrize("number", [LOST, FAILED_AFTER])
@@ -167,6 +178,9 @@ def test_a_call_that_is_found_nowhere_twice_minutes_apart_was_not_placed(
 ) -> None:
     call_id = place(phone, NEVER_TAKEN)
     phone.work()
+    again(phone, call_id)  # the carrier may just be answering: that says nothing
+    assert call(phone, call_id).missed_at is None
+    asked_ago(execute, call_id, 60)
     again(phone, call_id)
     again(phone, call_id)  # seconds later: that says no more than the first time
     assert (phone.status(call_id), call(phone, call_id).status) == (State.SCHEDULED, "unknown")

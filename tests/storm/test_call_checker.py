@@ -68,7 +68,9 @@ def test_a_call_with_an_outcome_is_judged(
     assert found(verdict) == wrong
 
 
-@pytest.mark.parametrize(("acknowledged", "dials", "wrong"), [(True, 0, {"lost"}), (False, 0, set()), (False, 1, {"unexpected"})])
+@pytest.mark.parametrize(
+    ("acknowledged", "dials", "wrong"), [(True, 0, {"lost"}), (False, 0, set()), (False, 1, {"unexpected"})]
+)
 def test_a_call_without_an_outcome_is_judged(acknowledged: bool, dials: int, wrong: set[str]) -> None:
     verdict = Verdict()
     judge(write(acknowledged=acknowledged), None, None, ledger(dials), verdict)

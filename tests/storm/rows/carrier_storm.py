@@ -17,8 +17,16 @@ from tests.system.stack import Stack
 from tests.system.threads import again_and_again
 
 ROUGH = Faults(
-    **{"refuse": 0.04, "limit": 0.04, "lose": 0.02, "drop": 0.04, "error": 0.03, "hang": 0.03},
-    **{"early": 0.1, "double": 0.1, "reorder": 0.1, "mute": 0.4},
+    refuse=0.04,
+    limit=0.04,
+    lose=0.02,
+    drop=0.04,
+    error=0.03,
+    hang=0.03,
+    early=0.1,
+    double=0.1,
+    reorder=0.1,
+    mute=0.4,
 )
 """One request in five goes wrong, and the callbacks of most calls: where they come, they heal too much to show anything."""
 
