@@ -35,6 +35,7 @@ MARGIN = 10
 
 BACK_OFF = Retry(attempts=1_000_000, base=1, cap=60)
 SEVERAL = "The carrier has more than one call that this could be; nobody is phoned again."
+FOUND_LATE = "The carrier told of it only after it had been looked for in vain, and given up."
 NOT_PLACED = "The carrier has no such call: its answer was lost, and with it the request."
 
 
@@ -231,6 +232,7 @@ class CallBook:
     ) -> None:
         if call.sid is None and Status(call.status).final:
             log.error("call_found_too_late", call_id=str(call.id), status=call.status, sid=placed.sid)
+            call.reason = FOUND_LATE if call.status == Status.NOT_PLACED else call.reason
         before = (call.sid, call.duration, call.answered_by, call.reason)
         call.sid = placed.sid
         call.reason = None if call.status == Status.UNKNOWN else call.reason

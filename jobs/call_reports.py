@@ -15,8 +15,8 @@ from jobs.call_book import BEFORE, CallBook
 from jobs.kernel.command import Command
 from jobs.kernel.context import Context
 from jobs.kernel.envelope import Job
-from jobs.kernel.errors import Conflict, NotFound, Rejected
-from jobs.kernel.outcome import Outcome, rejected, succeeded
+from jobs.kernel.errors import NotFound, Rejected
+from jobs.kernel.outcome import Again, Outcome, rejected, succeeded
 from jobs.kernel.policy import Access, Policy, Retry
 from jobs.kernel.ports import CARRIER, Conclusion, Outside, Placed, Refused, Trouble
 from models import Call, call_store
@@ -37,6 +37,13 @@ WATCHED_FOR = timedelta(days=1)
 
 Sid = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Told = Literal["queued", "initiated", "ringing", "in_progress", "completed", "busy", "no_answer", "failed", "canceled"]
+
+
+ANSWERED_WITHIN = timedelta(minutes=2)
+"""After a callback that came before the answer to the request for its call, at the latest, that answer is written down."""
+
+MARGIN = timedelta(minutes=5)
+"""How far the carrier's clock may differ from ours; what it says of another time is not believed."""
 
 
 class RecordStatus(Command, kind="calls.record_status", policy=TOLD):
@@ -60,26 +67,28 @@ class RecordStatus(Command, kind="calls.record_status", policy=TOLD):
         ids = {command.call for command in commands if command.call}
         calls = call_store.lock_many(ctx.session, ids, {command.sid for command in commands})
         by_id, by_sid = {call.id: call for call in calls}, {call.sid: call for call in calls}
-        book = CallBook(ctx)
         told: dict[UUID, Outcome] = {}
         for job in sorted(jobs, key=lambda job: (job.command.sequence or 0, job.moment)):
-            command = job.command
-            call = by_id.get(command.call) or by_sid.get(command.sid)
-            told[job.id] = command.record(book, call, taken=by_sid.get(command.sid) not in (None, call))
+            call = by_id.get(job.command.call) or by_sid.get(job.command.sid)
+            told[job.id] = job.command.record(ctx, call) if call else _of_nobody(ctx, job)
         return [told[job.id] for job in jobs]
 
-    def record(self, book: CallBook, call: Call | None, *, taken: bool) -> Outcome:
-        """What is told of `call`. `taken`: another call goes by that name."""
+    def record(self, ctx: Context, call: Call) -> Outcome:
+        """What is told of a call."""
         placed = Placed(self.sid, self.status, duration=self.duration, answered_by=self.answered_by)
+        at = self.at if self.at and call.created_at - MARGIN <= self.at <= ctx.now + MARGIN else ctx.now
         try:
-            if call is None:
-                raise NotFound("No call of ours goes by this name.")
-            if taken:
-                raise Conflict("Another call goes by this name.", code="call_has_two_names")
-            book.hear(call, placed, "callback", self.at, self.sequence, signed=self.call is not None)
+            CallBook(ctx).hear(call, placed, "callback", at, self.sequence, signed=self.call is not None)
         except Rejected as refusal:
             return rejected(refusal)
         return succeeded()
+
+
+def _of_nobody(ctx: Context, job: Job[Any]) -> Outcome:
+    """What is told of a call that goes by no name that we know; its answer may be on its way."""
+    if ctx.now - job.moment < ANSWERED_WITHIN:
+        return Again(ctx.now + ANSWERED_WITHIN / 20, counted=False)
+    return rejected(NotFound("No call of ours goes by this name."))
 
 
 class ReconcileCalls(Command, kind="calls.reconcile", policy=RECONCILED, every="call_silent_seconds"):

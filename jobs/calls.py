@@ -50,7 +50,7 @@ PLACED = Policy(
         RateLimit("rate_limit_calls_destination", by="phone_number", per_job=True),
     ),
 )
-CHANGED = Policy(queue="calls", retry=RETRY, timeout=TIMEOUT)
+CHANGED = Policy(queue="hangups", retry=RETRY, timeout=TIMEOUT)  # taken before what is still to be placed
 CustomerName = Annotated[
     str,
     StringConstraints(

@@ -8,16 +8,23 @@ import phonenumbers
 from phonenumbers import PhoneNumberType
 from pydantic import AfterValidator, Field, StringConstraints
 
+COSTLY = (PhoneNumberType.PREMIUM_RATE, PhoneNumberType.SHARED_COST)
+NOWHERE = "001"
+"""Where phonenumbers says that a number of no country is: satellites, and networks of their own, at prices of their own."""
+
 
 def _callable(number: str) -> str:
-    """A number that could be somebody's. Those that cost extra are nobody's to call: whoever owns one is paid for each call."""
+    """A number that could be somebody's, in its one spelling. Those that cost extra are nobody's to call: whoever owns one is
+    paid for each call."""
     try:
         parsed = phonenumbers.parse(number)
     except phonenumbers.NumberParseException:
         parsed = None
     if parsed is None or not phonenumbers.is_possible_number(parsed):
         raise ValueError("should be a telephone number in E.164, like +14155550123")
-    if phonenumbers.number_type(parsed) == PhoneNumberType.PREMIUM_RATE:
+    if phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164) != number:
+        raise ValueError("should be spelled as E.164 has it, without a prefix for calls within its country")
+    if phonenumbers.number_type(parsed) in COSTLY or countries(number) == {NOWHERE}:
         raise ValueError("should not be a number that costs extra")
     return number
 

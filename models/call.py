@@ -100,7 +100,8 @@ class Call(Base):
             unique=True,
             postgresql_where=text(f"status IN ({named(OPEN)})"),
         ),
-        Index("uq_calls_sid", "sid", unique=True),
+        # whose it is what the carrier tells; that it gives each name once is its own affair
+        Index("ix_calls_sid", "sid"),
         # a user's list, newest first, by keyset; and an admin's
         Index("ix_calls_owner", "owner_id", "created_at", "id"),
         Index("ix_calls_created", "created_at", "id"),

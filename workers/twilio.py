@@ -9,6 +9,7 @@ Sources: https://www.twilio.com/docs/voice/api/call-resource, https://www.twilio
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +37,7 @@ DENIALS = (HTTPStatus.UNAUTHORIZED, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED)
 ACCOUNT = (20003, 20005, 20006, 20107)
 """Codes of an account that is wrong, suspended or not allowed to do this at all, whatever number it is about."""
 
+NAME, SECONDS, WORD = re.compile(r"[A-Za-z0-9_-]{1,64}"), re.compile(r"[0-9]{1,7}"), re.compile(r"[a-z_]{1,32}")
 SPELLED = {"in-progress": Status.IN_PROGRESS, "no-answer": Status.NO_ANSWER}
 
 REASONS = {
@@ -158,15 +160,16 @@ class Connections(TwilioHttpClient):
 
 
 def _placed(call: Any) -> Placed:
-    """Raises TypeError or ValueError for what is no call."""
-    if not isinstance(call.sid, str) or not call.sid or not isinstance(call.status, str):
+    """Raises TypeError or ValueError for what is no call; what a call may do without, and cannot be read, is left out."""
+    if not isinstance(call.sid, str) or not NAME.fullmatch(call.sid) or not isinstance(call.status, str):
         raise TypeError("an answer that names no call")
+    duration, answered_by = str(call.duration), str(call.answered_by)
     return Placed(
         sid=call.sid,
         status=_status(call.status),
         created_at=call.date_created,
-        duration=int(call.duration) if call.duration else None,
-        answered_by=call.answered_by,
+        duration=int(duration) if SECONDS.fullmatch(duration) else None,
+        answered_by=answered_by if WORD.fullmatch(answered_by) and call.answered_by else None,
     )
 
 

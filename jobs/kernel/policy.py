@@ -13,6 +13,7 @@ QUEUES: dict[str, Literal["batch", "threads"]] = {
     "events": "batch",
     "users": "batch",
     "default": "batch",
+    "hangups": "threads",
     "calls": "threads",
     "deliveries": "threads",
 }

@@ -57,7 +57,7 @@ def calls() -> None:
     still_open = sa.text(f"status IN ({OPEN})")
     asked = sa.text("asked_at IS NOT NULL")
     op.create_index("uq_calls_open", "calls", ["owner_id", "phone_number"], unique=True, postgresql_where=still_open)
-    op.create_index("uq_calls_sid", "calls", ["sid"], unique=True)
+    op.create_index("ix_calls_sid", "calls", ["sid"])
     op.create_index("ix_calls_owner", "calls", ["owner_id", "created_at", "id"])
     op.create_index("ix_calls_created", "calls", ["created_at", "id"])
     op.create_index("ix_calls_status", "calls", ["status", "created_at", "id"])

@@ -64,13 +64,6 @@ DEFENCES = (
         f"{CALLS} -k waits_is_counted",
     ),
     Defence(
-        "the carrier's name for a call is one call's",
-        "jobs/call_reports.py",
-        "taken=by_sid.get(command.sid) not in (None, call)",
-        "taken=False",
-        f"{CALLS} -k another_name",
-    ),
-    Defence(
         "countries are asked for",
         "api/writes.py",
         "    value.check(services().settings)\n",
@@ -78,10 +71,17 @@ DEFENCES = (
         "tests/http/test_calls_writes.py -k country",
     ),
     Defence(
+        "a number has one spelling",
+        "jobs/phone_numbers.py",
+        "phonenumbers.PhoneNumberFormat.E164) != number:",
+        "phonenumbers.PhoneNumberFormat.E164) is None:",
+        f"{CALLS} -k can_be_called_is_refused",
+    ),
+    Defence(
         "numbers that cost extra are refused",
         "jobs/phone_numbers.py",
-        "== PhoneNumberType.PREMIUM_RATE",
-        "== PhoneNumberType.PAGER",
+        "(PhoneNumberType.PREMIUM_RATE, PhoneNumberType.SHARED_COST)",
+        "(PhoneNumberType.PAGER,)",
         f"{CALLS} -k can_be_called_is_refused",
     ),
 )

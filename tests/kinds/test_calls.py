@@ -2,100 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
-from typing import Any
-from uuid import UUID
 
 import pytest
 from pydantic import ValidationError
 
 from config import Settings
 from jobs.calls import PlaceCall
-from jobs.kernel.errors import Invalid, Snooze
+from jobs.kernel.errors import Invalid
 from jobs.kernel.outcome import State
 from jobs.kernel.ports import CARRIER
 from jobs.kernel.submit import new_id
 from local.carrier import Carrier, Faults
+from tests.calls import (
+    ANSWERED,
+    BUSY,
+    BUSY_TWICE,
+    FAILED_AFTER,
+    INVALID,
+    LOST,
+    NEVER_TAKEN,
+    REFUSED,
+    SILENT,
+    Execute,
+    again,
+    asked_ago,
+    call,
+    done,
+    ended,
+    place,
+    placed,
+    reconcile,
+    silent,
+    timeline,
+    told,
+    waiting,
+)
 from tests.conftest import Person
 from tests.processes import until
 from tests.road import Road
 from workers import twilio
 from workers.gate import Gate
 from workers.work import opened
-
-Execute = Callable[..., list[tuple[Any, ...]]]
-
-ANSWERED, BUSY, LOST, BUSY_TWICE, MUTE, FAILED_AFTER, NEVER_TAKEN, REFUSED = (
-    f"+1415555{digits}" for digits in ("0199", "0101", "0104", "0105", "0106", "0107", "0108", "0109")
-)
-INVALID = "+15005550001"
-SILENT = Faults(mute=1)
-"""Callbacks would go to an address where nobody listens."""
-
-
-@pytest.fixture
-def carrier(base_settings: Settings, request: pytest.FixtureRequest) -> Iterator[Carrier]:
-    """Its calls ring for a moment, or for as long as a test says."""
-    account, token = base_settings.twilio_account_sid, base_settings.twilio_auth_token
-    ring = getattr(request, "param", 0.05)
-    with Carrier(account, token, faults=SILENT, ring_seconds=ring, talk_seconds=0.05) as simulator:
-        yield simulator
-
-
-@pytest.fixture
-def phone(road: Road, carrier: Carrier) -> Iterator[Road]:
-    """The road, with a carrier at its end."""
-    made = road.with_settings(
-        twilio_api_base_url=carrier.url, twilio_timeout_seconds=1, call_reconcile_seconds=5, circuit_failures=1000
-    )
-    made.carrier = twilio.carrier(made.settings)
-    made.gates = {CARRIER: Gate(made.redis, made.settings, CARRIER, rate=1000)}
-    yield made
-    made.close()
-
-
-def place(phone: Road, number: str = ANSWERED, **more: Any) -> UUID:
-    body = {"phone_number": number, "customer_name": "Ada", "workflow": "support"}
-    return phone.submit("calls.place", body, **more)
-
-
-def placed(phone: Road, number: str = ANSWERED, **more: Any) -> UUID:
-    """A call that the carrier has taken."""
-    call_id = place(phone, number, **more)
-    phone.work()
-    assert phone.status(call_id) is State.SUCCEEDED, phone.job(call_id)
-    return call_id
-
-
-def call(phone: Road, call_id: UUID) -> Any:
-    (row,) = phone.rows(f"SELECT * FROM calls WHERE id = '{call_id}'")
-    return row
-
-
-def timeline(phone: Road, call_id: UUID) -> list[str]:
-    rows = phone.rows(f"SELECT status FROM call_events WHERE call_id = '{call_id}'")
-    order = ["requested", "dialing", "unknown", "queued", "initiated", "ringing", "in_progress"]
-    return sorted((row.status for row in rows), key=lambda status: order.index(status) if status in order else 99)
-
-
-def again(phone: Road, call_id: UUID) -> None:
-    """Let the time come for which a job was put off, and do it."""
-    phone.make_due(call_id)
-    phone.work()
-
-
-def asked_ago(execute: Execute, call_id: UUID, seconds: float) -> None:
-    """Let a call have been asked for so long ago."""
-    execute("UPDATE calls SET asked_at = now() - make_interval(secs => %s) WHERE id = %s::uuid", seconds, str(call_id))
-
-
-def told(phone: Road, sid: str, status: str, sequence: int | None = None, **more: Any) -> UUID:
-    """A callback of the carrier's, recorded."""
-    body = {"sid": sid, "status": status, "sequence": sequence} | more
-    return phone.submit("calls.record_status", {k: v for k, v in body.items() if v is not None}, owner=None)
-
 
 # What is asked
 
@@ -346,7 +295,7 @@ def test_callbacks_in_any_order_and_twice_give_the_same_timeline(phone: Road) ->
     """Every order there is, each of a call of its own, and backwards once more."""
     orders = [[*order, *order[::-1]] for order in permutations(STORY)]
     calls = [placed(phone, f"+1415555{number:04}") for number in range(2000, 2000 + len(orders))]
-    sids, began = [call(phone, call_id).sid for call_id in calls], datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
+    sids, began = [call(phone, call_id).sid for call_id in calls], datetime.now(UTC).replace(microsecond=0)
     for turn in range(2 * len(STORY)):
         for sid, order in zip(sids, orders, strict=True):
             status, sequence = order[turn]
@@ -395,6 +344,35 @@ def test_a_callback_that_comes_before_the_answer_names_the_call(
     assert carrier.dials == []
 
 
+def test_a_callback_that_names_no_call_waits_for_the_answer(phone: Road, execute: Execute) -> None:
+    early = told(phone, "CA-early", "completed", 3)
+    phone.work()
+    assert phone.status(early) is State.SCHEDULED
+    call_id = placed(phone)
+    execute("UPDATE calls SET sid = 'CA-early'")
+    again(phone, early)
+    assert (phone.status(early), call(phone, call_id).status) == (State.SUCCEEDED, "completed")
+
+
+def test_a_name_that_the_carrier_gives_twice_is_both_calls(phone: Road, execute: Execute) -> None:
+    first = placed(phone)
+    second = waiting(phone, BUSY)
+    execute("UPDATE calls SET sid = 'CA-same'")
+    told(phone, "CA-same", "ringing", 1, call=str(second))
+    told(phone, "CA-same", "completed", 3, call=str(first))
+    phone.work()
+    assert [call(phone, call_id).status for call_id in (first, second)] == ["completed", "ringing"]
+
+
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00Z", "2099-01-31T09:30:00Z"])
+def test_a_time_that_cannot_be_is_not_believed(phone: Road, at: str) -> None:
+    call_id = placed(phone)
+    told(phone, call(phone, call_id).sid, "ringing", 1, at=at)
+    phone.work()
+    (event,) = phone.rows("SELECT at FROM call_events WHERE status = 'ringing'")
+    assert abs(event.at - datetime.now(UTC)) < timedelta(minutes=1)
+
+
 def test_a_callback_settles_a_call_whose_answer_was_lost(phone: Road, carrier: Carrier) -> None:
     call_id = place(phone, LOST)
     phone.work()
@@ -416,8 +394,13 @@ def test_what_is_told_of_no_call_of_ours_or_of_one_by_another_name_changes_nothi
         told(phone, "CA-late", "completed", call=str(new_id())),
     ]
     phone.work()
-    assert [phone.code(job) for job in jobs] == ["not_found", "call_has_two_names", "call_has_two_names", "not_found"]
+    assert [phone.code(job) for job in jobs] == [None, "call_has_two_names", "call_has_two_names", None]
     assert call(phone, call_id) == before
+    for early in (jobs[0], jobs[3]):
+        assert phone.status(early) is State.SCHEDULED, "its call may be known in a moment"
+        phone.redis.hset(f"rq:job:{early}", "created_at", "2026-01-31T09:30:00.000000Z")
+        again(phone, early)
+        assert phone.code(early) == "not_found"
 
 
 # How it is ended
@@ -549,48 +532,21 @@ def test_calls_go_to_countries_that_are_allowed(
 
 @pytest.mark.parametrize(
     "number",
-    ["", "4155550123", "+0155550123", "+1415555012a", "+1 415 555 0123", "+123", "+19005550123", "+" + "1" * 16],
+    [
+        "",
+        "4155550123",
+        "+0155550123",
+        "+1415555012a",
+        "+1 415 555 0123",
+        "+123",
+        "+19005550123",
+        "+4402078448441",
+        "+114158444001",
+        "+881612345678",
+        "+80812345678",
+        "+" + "1" * 16,
+    ],
 )
 def test_what_is_no_number_that_can_be_called_is_refused(number: str) -> None:
     with pytest.raises(ValidationError):
         PlaceCall.model_validate({"phone_number": number, "customer_name": "Ada", "workflow": "sales"})
-
-
-def waiting(phone: Road, number: str = ANSWERED) -> UUID:
-    """A call that waits here for its turn."""
-    gates, phone.gates = phone.gates, {CARRIER: Shut()}
-    call_id = place(phone, number)
-    phone.work()
-    phone.gates = gates
-    assert (phone.status(call_id), call(phone, call_id).status) == (State.SCHEDULED, "requested")
-    return call_id
-
-
-class Shut:
-    """A gate that lets nobody pass for an hour."""
-
-    def enter(self, *, turn: str | None = None) -> Any:
-        raise Snooze(datetime.now(UTC) + timedelta(hours=1))
-
-
-def ended(phone: Road, call_id: UUID, how: str = "canceled", **more: Any) -> UUID:
-    return phone.submit("calls.cancel", {"status": how}, target=call_id, **more)
-
-
-def done(phone: Road, call_id: UUID) -> None:
-    """Let a call end."""
-    told(phone, call(phone, call_id).sid, "completed", 3)
-    phone.work()
-
-
-def reconcile(phone: Road) -> None:
-    phone.submit("calls.reconcile", owner=None)
-    phone.work()
-
-
-def silent(execute: Execute) -> None:
-    """Let two minutes go by without a word."""
-    execute(
-        "UPDATE calls SET updated_at = updated_at - interval '5 minutes', looked_at = looked_at - interval '5 minutes',"
-        " asked_at = asked_at - interval '5 minutes'"
-    )

@@ -130,6 +130,8 @@ ANSWERS: dict[str, tuple[bytes | None, type[Exception]]] = {
     "a body that is no object": (http(201, [1]), Lost),
     "null": (http(201, None), Lost),
     "an object that names no call": (http(201, {"status": "queued"}), Lost),
+    "a name that is none": (http(201, MADE | {"sid": "CA\u0000"}), Lost),
+    "a name beyond all measure": (http(201, MADE | {"sid": "C" * 100_000}), Lost),
     "no content": (b"HTTP/1.1 204 No Content\r\n\r\n", Lost),
     "no answer in time": (None, Lost),
 }
@@ -181,6 +183,15 @@ def test_calls_are_listed_from_a_time_on_and_those_that_wait_too(answering: Any)
 def test_a_status_is_told_in_our_words(answering: Any, word: str, status: str) -> None:
     carrier, _ = answering(http(200, MADE | {"status": word, "duration": "12", "answered_by": "human"}))
     assert carrier.fetch(SID) == Placed(SID, status, datetime(2026, 1, 31, 9, 30, tzinfo=UTC), 12, "human")
+
+
+@pytest.mark.parametrize(
+    "odd", [{"duration": "99999999999"}, {"duration": "-5"}, {"duration": {}}, {"answered_by": {}}]
+)
+def test_what_a_call_can_do_without_is_left_out_where_it_cannot_be_read(answering: Any, odd: dict[str, Any]) -> None:
+    carrier, _ = answering(http(201, MADE | odd))
+    placed = carrier.place(DIAL)
+    assert (placed.sid, placed.duration, placed.answered_by) == (SID, None, None)
 
 
 @pytest.mark.parametrize(
