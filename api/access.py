@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from functools import wraps
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from flask import Flask, g, request
@@ -24,6 +24,9 @@ from jobs.kernel import registry
 from jobs.kernel.errors import Forbidden, NotFound, QueueDown, QueueFull, SessionEnded, Unauthenticated
 from jobs.kernel.policy import Access
 from models.views import ident
+
+if TYPE_CHECKING:
+    from api.limits import Limits
 
 
 class Named(BaseConverter):
@@ -103,6 +106,18 @@ def count_in_session(who: Caller) -> None:
     except (QueueDown, QueueFull):
         if not stands(who.id, who.session_version):
             raise SessionEnded from None
+
+
+def lasts(limits: Limits, who: Caller) -> bool:
+    """Whether somebody's session lasts: for what goes on when the request has been answered. Without Redis it does, until the
+    token expires."""
+    try:
+        limits.look(who)
+    except SessionEnded:
+        return False
+    except (QueueDown, QueueFull):
+        return True
+    return True
 
 
 def caller() -> Caller:

@@ -80,6 +80,10 @@ class Limits:
         SessionEnded, RateLimited; QueueDown or QueueFull where it could not be counted."""
         self._hit(self._user, "user", who.id, named(who.id, who.session))
 
+    def look(self, who: Caller) -> None:
+        """Count nothing, and see whether somebody's session lasts. Raises SessionEnded, QueueDown."""
+        self._counters.look(named(who.id, who.session))
+
     def count_session(self, user: UUID, session: str) -> None:
         """Count what somebody does about their sessions, each apart: so no thief of one keeps its owner from ending it.
         Raises as `count_caller` does."""

@@ -51,6 +51,14 @@ Look = Callable[[Mapping[UUID, int]], Mapping[UUID, Snapshot]]
 """Asked for the versions that are known: those of them that are at a later one by now."""
 
 
+class Follower(NamedTuple):
+    """Somebody who follows something. `until`: seconds since 1970. `lasts`: whether they may still hear of it; asked before
+    each event."""
+
+    until: float
+    lasts: Callable[[], bool]
+
+
 @dataclass(slots=True)
 class Followed:
     """Something that is followed, as it was last seen, and what wakes those who follow it."""
@@ -81,9 +89,9 @@ class Streams:
         self._ending: Callable[[], bool] = bool
         """Whether the server has been told to stop; that it has, nobody says before the first stream."""
 
-    def response(self, key: UUID, first: Snapshot, *, until: float) -> Response:
+    def response(self, key: UUID, first: Snapshot, who: Follower) -> Response:
         """The answer to the present request: the stream of `key`, which was seen to be `first` just now. It ends with a
-        final state, at the moment `until` (seconds since 1970), or as soon as the server has been told to stop.
+        final state, when `who` may follow it no more, or as soon as the server has been told to stop.
 
         204 for somebody who has the final state already: by that a browser knows not to ask again. Raises Overloaded.
         """
@@ -94,10 +102,10 @@ class Streams:
         if sum(len(followed.woken) for followed in list(self._followed.values())) >= MOST:
             raise Overloaded
         self._ending = ending()
-        events = self._events(key, first, after, until)
+        events = self._events(key, first, after, who)
         return Response(events, content_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
-    def _events(self, key: UUID, first: Snapshot, after: int, until: float) -> Iterator[bytes]:
+    def _events(self, key: UUID, first: Snapshot, after: int, who: Follower) -> Iterator[bytes]:
         """The stream itself. Its first bytes come at once, since by them the client knows that there is one."""
         yield _event(first) if first.version > after else COMMENT
         if first.final:
@@ -105,13 +113,15 @@ class Streams:
         seen, woken = first, Event()
         followed = self._join(key, first, woken)
         try:
-            while not seen.final and not self._ending() and (left := until - time()) > 0:
+            while not seen.final and not self._ending() and (left := who.until - time()) > 0:
                 silent = not woken.wait(min(COMMENT_EVERY, left))
                 woken.clear()
+                if not who.lasts():
+                    return
                 if followed.latest.version > seen.version:
                     seen = followed.latest
                     yield _event(seen)
-                elif silent and time() < until:
+                elif silent and time() < who.until:
                     yield COMMENT
         finally:
             self._leave(key, followed, woken)

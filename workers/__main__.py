@@ -1,6 +1,6 @@
 """`python -m workers --queues orders,default --processes N --batch N`: start and supervise worker processes.
 
-Queues of threads have workers of their own: `--queues calls,deliveries --processes N --threads N`.
+Queues of threads have workers of their own: `--queues hangups,calls --processes N --threads N`.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 from typing import Literal
 from uuid import UUID
 
@@ -13,14 +14,14 @@ from pydantic import Field
 from sqlalchemy import Select, select, text
 
 from api import terms
-from api.access import answers, caller, id_of
+from api.access import answers, caller, id_of, lasts
 from api.documented import EventsOf, documented
 from api.reads.conditional import tagged
 from api.reads.pages import ListQuery, at, in_order, moment_and_id, page, position
 from api.schemas import Call as CallShape
 from api.schemas import CallPage, CallSummary
 from api.services import services
-from api.streams import Snapshot
+from api.streams import Follower, Snapshot
 from api.tokens import Caller
 from jobs.calls import Workflow
 from jobs.kernel.errors import NotFound
@@ -87,7 +88,7 @@ def one(id: str) -> Response:
     "Follow a call",
     description="Server-Sent Events: `event: status`, `id:` the version of the call, `data:` the call as lists show it. The "
     "present state comes at once, then every later one, and a comment every 15 seconds; it ends after a final state, and "
-    "when the access token expires. With `Last-Event-ID`, the present state comes if it is newer; 204 where nothing will.",
+    "with the session or its access token. With `Last-Event-ID`, the present state comes if it is newer; 204 where nothing will.",
     response=EventsOf(CallSummary),
     others={204: None},
     takes=("LastEventId",),
@@ -99,7 +100,8 @@ def events(id: str) -> Response:
         row = session.scalars(select(Call).where(Call.id == call_id)).one_or_none()
     if row is None or not who.sees(row.owner_id):
         raise NotFound
-    return services().call_streams.response(row.id, _snapshot(row), until=who.expires)
+    follower = Follower(who.expires, partial(lasts, services().limits, who))
+    return services().call_streams.response(row.id, _snapshot(row), follower)
 
 
 def later(readers: Sessions, known: Mapping[UUID, int]) -> dict[UUID, Snapshot]:

@@ -204,6 +204,18 @@ def test_a_stream_ends_with_its_token(
     assert 1 < monotonic() - began < 5 * 3
 
 
+def test_who_has_signed_out_hears_no_more(
+    web: Served, app: Flask, people: dict[str, Person], call_of: Call_of, follow: Follow, change: Change
+) -> None:
+    own = {"Authorization": f"Bearer {token_of(app, people['user'])}"}
+    call_id = call_of("user", status="ringing")
+    stream = follow(call_id, **own)
+    assert next(stream).told == ("1", "ringing")
+    assert web.post("/v1/auth/logout", headers=own).status_code == 204
+    change(call_id, "in_progress")
+    assert stream.rest() == []
+
+
 def test_a_hundred_streams_keep_nobody_from_being_answered(
     web: Served, mine: dict[str, str], follow: Follow, call_of: Call_of, change: Change
 ) -> None:

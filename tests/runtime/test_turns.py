@@ -200,3 +200,24 @@ def test_a_circuit_that_comes_back_lets_turns_pass_at_their_rate(gates: Gates) -
     with pytest.raises(Unreached), gate.enter(turn="last"):
         raise Unreached
     assert gates.state == "open"
+
+
+@pytest.mark.parametrize("rate", [1, 10])
+def test_who_come_late_all_together_pass_at_the_rate_and_each_asks_once_more_at_most(
+    gates: Gates, rate: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers were away for 20 s: all turns have come, and cannot be taken at once."""
+    gate, names = gates.make(rate=rate), [f"job-{number}" for number in range(30)]
+    for name in names:
+        told(gate, name)
+    gates.elapse(20)
+    monkeypatch.setattr("workers.gate.time.sleep", gates.elapse)
+    began, asks, coming = gates.since, 0, dict.fromkeys(names[1:], gates.since)
+    while coming:
+        name = min(coming, key=lambda each: (coming[each], names.index(each)))
+        gates.elapse(max(0.0, (coming.pop(name) - gates.since).total_seconds()))
+        asks += 1
+        if at := told(gate, name):
+            coming[name] = gates.passed(at)
+    assert gates.since - began < timedelta(seconds=1.5 * len(names) / rate)
+    assert asks < 2.5 * len(names)

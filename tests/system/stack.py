@@ -118,7 +118,7 @@ class Stack(Servers):
         self, processes: int = 1, threads: int = 16, told: Mapping[str, str] | None = None
     ) -> Iterator[Popen[bytes]]:
         """A supervisor of workers that place calls, which have all started."""
-        size = ("--queues", "calls", "--threads", str(threads))
+        size = ("--queues", "hangups,calls", "--threads", str(threads))
         with self._supervised(self.settings, told, processes, *size) as process:
             yield process
 
