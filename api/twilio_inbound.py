@@ -79,7 +79,7 @@ def status() -> Response:
         log.warning("callback_ignored")
     else:
         _submit(news)
-    return Response(status=204, content_type=None)
+    return Response(status=204)
 
 
 @guard(Access.ANYONE)
