@@ -13,8 +13,8 @@ from uuid import UUID
 import structlog
 
 from jobs import call_caps
-from jobs.kernel.context import Context
-from jobs.kernel.errors import AppError, Cancelled, Conflict, Failed, NotFound
+from jobs.call_course import CallCourse
+from jobs.kernel.errors import AppError, Cancelled, Conflict, Failed
 from jobs.kernel.failpoints import Point, reach
 from jobs.kernel.outcome import Again, Done, Outcome, State, failed, rejected, succeeded
 from jobs.kernel.policy import Retry
@@ -35,17 +35,11 @@ MARGIN = 10
 
 BACK_OFF = Retry(attempts=1_000_000, base=1, cap=60)
 SEVERAL = "The carrier has more than one call that this could be; nobody is phoned again."
-FOUND_LATE = "The carrier told of it only after it had been looked for in vain, and given up."
 NOT_PLACED = "The carrier has no such call: its answer was lost, and with it the request."
 
 
-class CallBook:
-    """The calls of one transaction."""
-
-    def __init__(self, ctx: Context) -> None:
-        self._ctx = ctx
-        self._session = ctx.session
-        self._settings = ctx.settings
+class CallBook(CallCourse):
+    """The calls of one transaction, from being asked for to what is told of their jobs."""
 
     def open(self, call_id: UUID, owner: UUID, moment: datetime, wanted: dict[str, str]) -> Call:
         """The call of a job, which is entered as requested when it comes for the first time.
@@ -63,13 +57,6 @@ class CallBook:
         if not added:  # another execution of the same job has entered it in between
             return call
         call_store.add_event(self._session, call, Status.REQUESTED, moment, "worker", None)
-        return call
-
-    def get(self, call_id: UUID) -> Call:
-        """The call, locked. Raises NotFound."""
-        call = call_store.lock(self._session, call_id)
-        if call is None:
-            raise NotFound
         return call
 
     def dial(self, call_id: UUID) -> Call:
@@ -104,7 +91,7 @@ class CallBook:
     def taken(self, call_id: UUID, placed: Placed) -> Outcome:
         """The carrier has taken the call."""
         call = self.get(call_id)
-        self._bind(call, placed, "worker")
+        self.bind(call, placed, "worker")
         self._session.flush()
         reach(Point.SID_WRITTEN)
         return self._told(call)
@@ -144,7 +131,7 @@ class CallBook:
             self._miss(call, now)
         elif len(candidates) == 1 and not call_store.rivals(self._session, call, BEFORE + AFTER):
             call.guessed = True
-            self._bind(call, candidates[0], "reconciliation")
+            self.bind(call, candidates[0], "reconciliation")
         elif call.reason != SEVERAL:
             call.reason, call.version = SEVERAL, call.version + 1
             log.error("call_ambiguous", call_id=str(call.id), sids=[each.sid for each in candidates])
@@ -188,59 +175,6 @@ class CallBook:
     def is_given_up(self, call: Call) -> bool:
         """Whether it was asked for so long ago that its job does not wait any longer for what came of it."""
         return call.asked_at is not None and self._ctx.now - call.asked_at > self._seconds("call_give_up_seconds")
-
-    def hear(
-        self,
-        call: Call,
-        placed: Placed,
-        source: str,
-        at: datetime | None = None,
-        sequence: int | None = None,
-        *,
-        signed: bool = False,
-    ) -> None:
-        """The carrier tells of a call: how far it has come, and by which name it goes. `signed`: at a URL made for this very
-        call, which knows better than a guess. Raises Conflict for another name than it goes by already."""
-        if call.sid is not None and call.sid != placed.sid and not (call.guessed and signed):
-            log.error("call_has_two_names", call_id=str(call.id), sids=[call.sid, placed.sid])
-            raise Conflict("The carrier knows this call by another name.", code="call_has_two_names")
-        call.guessed = call.guessed and not signed
-        self._bind(call, placed, source, at, sequence)
-
-    def advance(
-        self,
-        call: Call,
-        status: Status,
-        source: str = "worker",
-        at: datetime | None = None,
-        sequence: int | None = None,
-    ) -> bool:
-        """A call has had a status: whether that changed anything that can be seen of it. It ends once."""
-        if status.final and Status(call.status).final:
-            return False
-        new = call_store.add_event(self._session, call, status, at or self._ctx.now, source, sequence)
-        follows = status.follows(Status(call.status))
-        if follows:
-            call.status = status.value
-            call.updated_at = max(call.updated_at, self._ctx.now)
-        if new or follows:
-            call.version += 1
-        return new or follows
-
-    def _bind(
-        self, call: Call, placed: Placed, source: str, at: datetime | None = None, sequence: int | None = None
-    ) -> None:
-        if call.sid is None and Status(call.status).final:
-            log.error("call_found_too_late", call_id=str(call.id), status=call.status, sid=placed.sid)
-            call.reason = FOUND_LATE if call.status == Status.NOT_PLACED else call.reason
-        before = (call.sid, call.duration, call.answered_by, call.reason)
-        call.sid = placed.sid
-        call.reason = None if call.status == Status.UNKNOWN else call.reason
-        call.duration = placed.duration if placed.duration is not None else call.duration
-        call.answered_by = placed.answered_by or call.answered_by
-        moved = self.advance(call, Status(placed.status), source, at, sequence)
-        if not moved and before != (call.sid, call.duration, call.answered_by, call.reason):
-            call.version += 1
 
     def _miss(self, call: Call, now: datetime) -> None:
         if self.is_in_flight(call):

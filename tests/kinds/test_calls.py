@@ -441,6 +441,7 @@ def test_an_end_whose_answer_was_lost_is_asked_for_again_and_succeeds(phone: Roa
     assert phone.status(end) is State.SUCCEEDED
 
 
+@pytest.mark.parametrize("carrier", [30], indirect=True)
 def test_a_call_is_ended_by_its_user_and_by_admins_and_as_it_was_seen(
     phone: Road, people: dict[str, Person], execute: Execute
 ) -> None:
