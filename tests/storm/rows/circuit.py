@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from math import ceil
 
-from local.carrier import Carrier, Faults
+from local.carrier import Faults
 from tests.processes import until
-from tests.storm import call_checker, checker
+from tests.storm import call_checker
 from tests.storm.book import Book
 from tests.storm.phones import telephone
 from tests.storm.row import Control, Result, Row, Trial, book_of
@@ -29,7 +29,7 @@ ENDED_WITHIN = 60
 
 def run(trial: Trial) -> Result:
     """The carrier does not see what is refused a connection: then it is counted how often calls were asked for."""
-    calls, seconds = trial.pick(200, 30), trial.pick(30, 8)
+    calls, seconds = trial.pick(200, 30), trial.pick(30, 4)
     settings = {"circuit_failures": FAILURES, "circuit_open_seconds": 1, "lease_seconds": 3}
     result = Result("")
     with telephone(trial, **settings) as (stack, carrier), stack.scheduler(), stack.callers(PROCESSES, THREADS):
@@ -64,7 +64,9 @@ def _judge(
     most = PROCESSES * THREADS + PER_OPENING * _openings(seconds)
     counted, over = max(job["attempts"] for job in jobs), [job for job in jobs if job["status"] == "succeeded"]
     ended = f"all ended {took:.0f} s after it came back" if took is not None else "not all ended in time"
-    result.figures += f"{name} for {seconds} s: {len(jobs)} calls wait, {asked} asked for, opened {opened} times; {ended}. "
+    result.figures += (
+        f"{name} for {seconds} s: {len(jobs)} calls wait, {asked} asked for, opened {opened} times; {ended}. "
+    )
     result.want(asked <= most, f"asked too often while {name}: {asked} times, and not {most} at most")
     result.want(opened > 0, f"the circuit was never opened while {name}")
     result.want(counted <= 1, f"attempts were used up while {name}: {counted}")
