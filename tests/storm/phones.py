@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import requests
 
-from local.carrier import Carrier, Faults
+from local.carrier import Carrier
 from tests.storm.book import Book
 from tests.storm.row import Trial
 from tests.system import telephony
@@ -35,16 +35,14 @@ NEVER = 1_000_000
 
 
 @contextmanager
-def telephone(
-    trial: Trial, faults: Faults = Faults(), *, api_processes: int = 2, **settings: float
-) -> Iterator[tuple[Stack, Carrier]]:
-    """A system with a carrier that misbehaves, and a worker that records what the carrier tells. `settings`: over those of
-    SOON."""
-    seed, more = trial.chance.randrange(2**32), {**SOON, **settings}
-    with telephony.simulator(seed=seed, hang_seconds=HANG_SECONDS, faults=faults) as carrier:
-        with trial.stack(api_processes=api_processes, **telephony.account_at(carrier), **more) as stack:
-            with stack.workers(1):
-                yield stack, carrier
+def telephone(trial: Trial, **settings: float) -> Iterator[tuple[Stack, Carrier]]:
+    """A system with a carrier, and a worker that records what the carrier tells. `settings`: over those of SOON."""
+    chances, more = trial.chance.randrange(2**32), {**SOON, **settings}
+    with ExitStack() as running:
+        carrier = running.enter_context(telephony.simulator(seed=chances, hang_seconds=HANG_SECONDS))
+        stack = running.enter_context(trial.stack(api_processes=2, **telephony.account_at(carrier), **more))
+        running.enter_context(stack.workers(1))
+        yield stack, carrier
 
 
 class Caller:

@@ -1,7 +1,8 @@
 """Sabotage: each takes one safeguard away from the process it is applied in, so that a test can be seen to need it.
 
 It lives in tests only: `tests.storm.entry` applies it before a worker or the API starts. What is to be taken away has
-to be there; otherwise the process does not start, and the control that wanted it fails.
+to be there; otherwise the process does not start, and the control that wanted it fails. Those of calls are in
+`tests.storm.call_sabotage`.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ def no_receipts() -> None:
         session.execute(forget, {"ids": [work.delivery.job_id for work, _ in done]})
         record(session, done, *more)
 
-    _replace(receipts, "first_outcomes", lambda session, works: {})
-    _replace(receipts, "record", record_anew)
+    take_away(receipts, "first_outcomes", lambda session, works: {})
+    take_away(receipts, "record", record_anew)
 
 
 @sabotage
@@ -48,7 +49,7 @@ def no_reaper() -> None:
     """Leases run out, and nobody puts their jobs back."""
     from workers.leases import Leases
 
-    _replace(Leases, "reap", lambda self: 0)
+    take_away(Leases, "reap", lambda self: 0)
 
 
 @sabotage
@@ -57,7 +58,7 @@ def no_time_limits() -> None:
     from workers import worker
 
     writer = worker.writer
-    _replace(worker, "writer", lambda url, **named: writer(url, **named | {"lease_seconds": 3600}))
+    take_away(worker, "writer", lambda url, **named: writer(url, **named | {"lease_seconds": 3600}))
 
 
 @sabotage
@@ -65,7 +66,7 @@ def no_scope_locks() -> None:
     """Two workers may decide about one customer at the same time."""
     from models import order_store
 
-    _replace(order_store, "LOCK_SCOPES", "SELECT $1")
+    take_away(order_store, "LOCK_SCOPES", "SELECT $1")
 
 
 @sabotage
@@ -87,76 +88,6 @@ def no_shedding() -> None:
 
 
 @sabotage
-def asks_forgotten() -> None:
-    """A call comes again whose worker died while it asked for it, and nobody remembers that it was asked for."""
-    from jobs.call_book import CallBook
-    from models.call import Status
-
-    opened = CallBook.open
-
-    def forgetful(self: Any, *named: Any) -> Any:
-        call = opened(self, *named)
-        if call.status == Status.DIALING and call.sid is None:
-            call.asked_at = None
-        return call
-
-    _replace(CallBook, "open", forgetful)
-
-
-@sabotage
-def lost_is_busy() -> None:
-    """An answer that was lost is taken for one that says to ask again."""
-    from jobs import calls
-    from jobs.kernel.ports import Busy, Lost
-
-    end = calls._without_a_call
-
-    def hopeful(call_id: Any, asks: int, answer: Exception) -> Any:
-        return end(call_id, asks, Busy() if isinstance(answer, Lost) else answer)
-
-    _replace(calls, "_without_a_call", hopeful)
-
-
-@sabotage
-def carrier_asked_twice() -> None:
-    """The client of the carrier asks again by itself where no answer came, as many do."""
-    from jobs.kernel.ports import Lost
-    from workers.twilio import Connections
-
-    request = Connections.request
-
-    def insistent(self: Any, *args: Any, **named: Any) -> Any:
-        try:
-            return request(self, *args, **named)
-        except Lost:
-            return request(self, *args, **named)
-
-    _replace(Connections, "request", insistent)
-
-
-@sabotage
-def no_insisting() -> None:
-    """Nobody asks, in the last moment before a call is asked for, whether it is still theirs to ask for."""
-    from workers.outside import Outside
-
-    _replace(Outside, "insist", lambda self: None)
-
-
-@sabotage
-def no_circuit() -> None:
-    """Whoever comes is let through, however often the service has failed."""
-    from contextlib import contextmanager
-
-    from workers.gate import Gate, Leave
-
-    @contextmanager
-    def open_to_all(self: Any, *, turn: str | None = None) -> Any:
-        yield Leave("", b"", probe=False, counted=False, wait=0)
-
-    _replace(Gate, "enter", open_to_all)
-
-
-@sabotage
 def nothing_forgotten() -> None:
     """A worker keeps all that it has done."""
     from workers.executor import Executor
@@ -167,7 +98,7 @@ def nothing_forgotten() -> None:
         kept.extend([work, bytes(1024)] for work in works)
         return run(self, works)
 
-    _replace(Executor, "run", hoarding)
+    take_away(Executor, "run", hoarding)
 
 
 @sabotage
@@ -187,7 +118,7 @@ def nothing_closed() -> None:
             opened.append(create_connection((redis.hostname, redis.port)))
         return run(self, works)
 
-    _replace(Executor, "run", leaking)
+    take_away(Executor, "run", leaking)
 
 
 @sabotage
@@ -209,7 +140,7 @@ def hidden_retries() -> None:
     def patient(**named: Any) -> dict[str, Any]:
         return options(**named) | {"retry": Retry(ConstantBackoff(1), 10), "retry_on_timeout": True}
 
-    _replace(broker, "options", patient)
+    take_away(broker, "options", patient)
 
 
 @sabotage
@@ -236,12 +167,12 @@ def slow_to_return() -> None:
             time.sleep(10)
         return settlements
 
-    _replace(LeaseWorker, "_turn", sulking_turn)
-    _replace(Executor, "run", sulking_run)
+    take_away(LeaseWorker, "_turn", sulking_turn)
+    take_away(Executor, "run", sulking_run)
 
 
-def _replace(owner: object, name: str, by: object) -> None:
-    """Raises AttributeError where there is nothing of that name to take away."""
+def take_away(owner: object, name: str, by: object) -> None:
+    """Put something else in place of what has a name. Raises AttributeError where there is nothing of that name."""
     getattr(owner, name)
     setattr(owner, name, by)
 
@@ -253,4 +184,4 @@ def _in_lua(old: str, new: str) -> None:
     if not any(old in path.read_text() for room in ("jobs", "workers") for path in (ROOT / room).rglob("*.lua")):
         raise LookupError(old)
     source = scripts.source
-    _replace(scripts, "source", lambda path: source(path).replace(old, new))
+    take_away(scripts, "source", lambda path: source(path).replace(old, new))

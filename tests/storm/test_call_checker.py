@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -11,12 +12,17 @@ from tests.storm.book import DIAL, Outcome, Write
 from tests.storm.call_checker import Ledger, Row, judge
 from tests.storm.checker import Verdict
 from tests.system import telephony
+from tests.system.sightings import CallSightings
 
 SUCCEEDED: Outcome = ("succeeded", None)
 NOT_PLACED: Outcome = ("failed", "not_placed")
 UNKNOWN: Outcome = ("failed", "outcome_unknown")
 SOONER, LATER = (datetime.now(UTC) + timedelta(hours=hours) for hours in (-1, 1))
 OURS = "sid of the dial"
+
+
+def call(status: str, version: int, sid: str | None = None) -> dict[str, Any]:
+    return {"id": "c", "status": status, "version": version, "sid": sid}
 
 
 def write(*, acknowledged: bool = True) -> Write:
@@ -82,3 +88,24 @@ def test_a_dial_that_came_after_its_call_had_been_given_up_is_told_apart(given_u
     verdict, kept = Verdict(), ledger(1)
     judge(write(), NOT_PLACED, row("not_placed", None, kept, given_up), kept, verdict)
     assert said in verdict.unexpected[0]
+
+
+@pytest.mark.parametrize(
+    ("seen", "wrong"),
+    [
+        ([call("requested", 1), call("dialing", 2), call("unknown", 3), call("ringing", 4, OURS)], 0),
+        ([call("dialing", 2), call("dialing", 2)], 0),
+        ([call("ringing", 4, OURS), call("ringing", 5, OURS)], 0),
+        ([call("ringing", 4, OURS), call("initiated", 5, OURS)], 1),
+        ([call("completed", 4, OURS), call("busy", 5, OURS)], 1),
+        ([call("not_placed", 4), call("completed", 5, OURS)], 1),
+        ([call("ringing", 4, OURS), call("ringing", 5, "another")], 1),
+        ([call("dialing", 2), call("ringing", 2)], 1),
+        ([call("ringing", 3), call("completed", 2)], 1),
+    ],
+)
+def test_what_is_seen_of_a_call_is_judged(seen: list[dict[str, Any]], wrong: int) -> None:
+    sightings = CallSightings()
+    for each in seen:
+        sightings.see(each)
+    assert len(sightings.wrong) == wrong, sightings.wrong

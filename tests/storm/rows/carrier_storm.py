@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 
 from local.carrier import Carrier, Faults
 from tests.processes import until
@@ -26,17 +27,20 @@ ROUGH = Faults(
     early=0.1,
     double=0.1,
     reorder=0.1,
-    mute=0.4,
+    mute=0.5,
 )
 """One request in five goes wrong, and the callbacks of most calls: where they come, they heal too much to show anything."""
 
+ROUGHER = replace(ROUGH, drop=0.1, error=0.1)
+"""So that of a few calls enough meet what they are to show."""
+
 CLIENTS = 8
 PROCESSES, THREADS = 4, 8
-KILLED_EVERY = 2.0
-"""Seconds: whoever has died leaves suspects, that others carry out alone, and is started again the later the more often."""
+KILLED_EVERY = 2_000
+"""Milliseconds: whoever has died leaves suspects, that others carry out alone, and is started again the later the more often."""
 
-KILLED_UNTIL = 0.9
-"""The share of the calls whose jobs have ended by then."""
+KILLED_UNTIL = 90
+"""Of a hundred calls, those whose jobs have ended by then."""
 
 STORM_WITHIN, ENDED_WITHIN = 600, 60
 
@@ -44,7 +48,8 @@ STORM_WITHIN, ENDED_WITHIN = 600, 60
 def run(trial: Trial) -> Result:
     number, processes = trial.pick(2_000, 100), trial.pick(PROCESSES, 2)
     with ExitStack() as storm:
-        stack, carrier = storm.enter_context(telephone(trial, ROUGH, lease_seconds=3, circuit_failures=NEVER))
+        stack, carrier = storm.enter_context(telephone(trial, lease_seconds=3, circuit_failures=NEVER))
+        carrier.faults = ROUGHER if trial.quick else ROUGH
         storm.enter_context(stack.scheduler())
         supervisor = storm.enter_context(stack.callers(processes, THREADS))
         book, killer = book_of(stack), Killer(stack, supervisor, trial.chance)
@@ -70,16 +75,17 @@ def run(trial: Trial) -> Result:
 
 
 def _ask_under_fire(trial: Trial, stack: Stack, book: Book, killer: Killer, looker: Looker, number: int) -> None:
+    pause = trial.pick(20, 300) / 1000
     with ExitStack() as fire:
         fire.enter_context(again_and_again(looker.look, 0.3))
         for _ in range(CLIENTS):
             caller = Caller(book, random.Random(trial.chance.random()))
             fire.enter_context(
-                again_and_again(lambda one=caller: one.one() if len(book.writes) < number else None, 0.02)
+                again_and_again(lambda one=caller: one.one() if len(book.writes) < number else None, pause)
             )
-        fire.enter_context(again_and_again(killer.kill_worker, KILLED_EVERY))
+        fire.enter_context(again_and_again(killer.kill_worker, trial.pick(KILLED_EVERY, 1_000) / 1000))
         until(lambda: book.over >= number, STORM_WITHIN)
-        until(lambda: len(checker.outcomes(stack, book)) >= KILLED_UNTIL * number, STORM_WITHIN)
+        until(lambda: len(checker.outcomes(stack, book)) >= trial.pick(KILLED_UNTIL, 50) * number / 100, STORM_WITHIN)
 
 
 def _figures(stack: Stack, book: Book, carrier: Carrier) -> str:

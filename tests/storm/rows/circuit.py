@@ -29,7 +29,7 @@ ENDED_WITHIN = 60
 
 def run(trial: Trial) -> Result:
     """The carrier does not see what is refused a connection: then it is counted how often calls were asked for."""
-    calls, seconds = trial.pick(200, 30), trial.pick(30, 8)
+    calls, seconds = trial.pick(200, 30), trial.pick(30, 4)
     settings = {"circuit_failures": FAILURES, "circuit_open_seconds": 1, "lease_seconds": 3}
     result = Result("")
     with telephone(trial, **settings) as (stack, carrier), stack.scheduler(), stack.callers(PROCESSES, THREADS):
