@@ -8,9 +8,8 @@ from itertools import count
 import pytest
 
 from local.carrier import Carrier, Dial, Faults
-from tests.acceptance.stack import LOGS, Stack, children_of
+from tests.acceptance.stack import Stack, children_of
 from tests.processes import kill, until
-from tests.system import telephony
 from tests.system.client import Client, Job
 
 LOST, REFUSED, ANSWERED = (f"+1415556{digits}" for digits in ("0104", "0109", "0199"))
@@ -92,14 +91,3 @@ def test_a_worker_that_is_asked_to_stop_waits_for_the_carriers_answer(
     assert (final["status"], final["attempts"]) == ("succeeded", 1)
     assert final["result"]["sid"] == dials(hanging, job)[0].sid
     assert len(dials(hanging, job)) == 1
-
-
-def test_no_log_line_and_no_name_of_a_key_holds_a_number_or_the_carriers_token(stack: Stack, user: Client) -> None:
-    with stack.workers(1), stack.callers(), stack.scheduler():
-        for number in (LOST, REFUSED, ANSWERED):
-            user.until_final(place(user, number)["id"])
-    logs = "".join(stack.log(name).read_text() for name in LOGS)
-    names = b" ".join(stack.in_redis(lambda redis: list(redis.scan_iter(count=1000)))).decode()
-    assert "calls.place" in logs
-    for canary in (LOST, REFUSED, ANSWERED, telephony.TOKEN):
-        assert canary.lstrip("+") not in logs + names
