@@ -12,8 +12,6 @@ from tests.acceptance.stack import Stack, children_of
 from tests.processes import kill, until
 from tests.system.client import Client, Job
 
-LOST, REFUSED, ANSWERED = (f"+1415556{digits}" for digits in ("0104", "0109", "0199"))
-COURSE = ["requested", "dialing", "queued", "initiated", "ringing", "in_progress", "completed"]
 STOPS_WITHIN = 25
 
 numbers = count(1000)
