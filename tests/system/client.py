@@ -55,7 +55,11 @@ class Client:
             return self.token
 
     def get(self, path: str, **more: Any) -> requests.Response:
-        return self("GET", path, **more)
+        """A read; once more where the server has closed, just now, a connection that was idle."""
+        try:
+            return self("GET", path, **more)
+        except requests.ConnectionError:
+            return self("GET", path, **more)
 
     def post(self, body: dict[str, Any], path: str = "/v1/orders", **more: Any) -> requests.Response:
         return self("POST", path, json=body, **more)
