@@ -20,6 +20,7 @@ from typing import Any
 
 import requests
 from twilio.base.exceptions import TwilioException, TwilioRestException, TwilioServiceException
+from twilio.http import HttpClient
 from twilio.http.http_client import TwilioHttpClient
 from twilio.http.response import Response
 from twilio.rest import Client
@@ -63,28 +64,19 @@ def carrier(settings: Settings) -> Carrier | None:
 
 
 class Twilio:
-    """The port to Twilio, or to whatever answers like it at TWILIO_API_BASE_URL. Any number of threads share it, each with a
-    client of its own: the SDK's keeps the last answer in itself."""
+    """The port to Twilio, or to whatever answers like it at TWILIO_API_BASE_URL. Any number of threads share it."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
         self._number = settings.twilio_from_number
         self._detection = "Enable" if settings.call_machine_detection else None
-        self._local = threading.local()
-
-    @property
-    def _calls(self) -> Any:
-        if not hasattr(self._local, "calls"):
-            settings = self._settings
-            client = Client(
-                settings.twilio_account_sid,
-                settings.twilio_auth_token,
-                http_client=Connections(settings.twilio_timeout_seconds),
-                environment={"-": "-"},  # it would look for an edge and a region in the process's own
-            )
-            client.api.base_url = settings.twilio_api_base_url
-            self._local.calls = client.api.v2010.account.calls
-        return self._local.calls
+        client = Client(
+            settings.twilio_account_sid,
+            settings.twilio_auth_token,
+            http_client=EachThreads(settings.twilio_timeout_seconds),
+            environment={"-": "-"},  # it would look for an edge and a region in the process's own
+        )
+        client.api.base_url = settings.twilio_api_base_url
+        self._calls = client.api.v2010.account.calls  # made here: it takes long, and a dial has a lease that runs
 
     def place(self, dial: Dial) -> Placed:
         more = {"machine_detection": self._detection} if self._detection else {}
@@ -157,6 +149,20 @@ class Connections(TwilioHttpClient):
         ):
             raise Lost
         return response
+
+
+class EachThreads(HttpClient):
+    """Connections of each thread's own: the SDK's keep the last answer in themselves, before they hand it on."""
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._local = threading.local()
+
+    def request(self, *args: Any, **named: Any) -> Response:
+        if not hasattr(self._local, "connections"):
+            self._local.connections = Connections(self._timeout)
+        answer: Response = self._local.connections.request(*args, **named)
+        return answer
 
 
 def _placed(call: Any) -> Placed:
