@@ -119,7 +119,8 @@ def test_an_end_that_nobody_heard_and_that_is_refused_then_has_ended_nothing(pho
     )
     phone.carrier = wrong
     again(phone, end)
-    assert (phone.status(end), carrier.calls[sid].status) == (State.SCHEDULED, "ringing")
+    assert phone.status(end) is State.SCHEDULED
+    assert carrier.calls[sid].status in ("queued", "initiated", "ringing"), "it still goes its way"
     phone.carrier = right
     again(phone, end)
     assert (phone.status(end), call(phone, call_id).status) == (State.SUCCEEDED, "completed")

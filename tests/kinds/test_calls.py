@@ -470,7 +470,7 @@ def test_a_call_that_is_just_being_placed_is_ended_once_it_is(phone: Road, carri
 
 def test_a_call_of_which_nothing_is_heard_is_looked_up(phone: Road, carrier: Carrier, execute: Execute) -> None:
     call_id = placed(phone, BUSY)
-    until(lambda: carrier.calls[call(phone, call_id).sid].status == "busy", 5)
+    until(lambda: carrier.calls[call(phone, call_id).sid].status == "busy", 30)
     reconcile(phone)
     assert call(phone, call_id).status == "queued", "nothing is heard for a moment only"
     silent(execute)
