@@ -34,16 +34,12 @@ RECONCILED_WITHIN = 25.0
 WATCHED_FOR = timedelta(days=1)
 """How long the carrier is asked again and again for a call whose answer was lost."""
 
-
-Sid = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
-Told = Literal["queued", "initiated", "ringing", "in_progress", "completed", "busy", "no_answer", "failed", "canceled"]
-
-
 ANSWERED_WITHIN = timedelta(minutes=2)
 """After a callback that came before the answer to the request for its call, at the latest, that answer is written down."""
 
-MARGIN = timedelta(minutes=5)
-"""How far the carrier's clock may differ from ours; what it says of another time is not believed."""
+
+Sid = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+Told = Literal["queued", "initiated", "ringing", "in_progress", "completed", "busy", "no_answer", "failed", "canceled"]
 
 
 class RecordStatus(Command, kind="calls.record_status", policy=TOLD):
@@ -76,7 +72,8 @@ class RecordStatus(Command, kind="calls.record_status", policy=TOLD):
     def record(self, ctx: Context, call: Call) -> Outcome:
         """What is told of a call."""
         placed = Placed(self.sid, self.status, duration=self.duration, answered_by=self.answered_by)
-        at = self.at if self.at and call.created_at - MARGIN <= self.at <= ctx.now + MARGIN else ctx.now
+        believed = self.at is not None and call.created_at - BEFORE <= self.at <= ctx.now + BEFORE
+        at = self.at if believed else ctx.now
         try:
             CallBook(ctx).hear(call, placed, "callback", at, self.sequence, signed=self.call is not None)
         except Rejected as refusal:
@@ -124,27 +121,16 @@ class ReconcileCalls(Command, kind="calls.reconcile", policy=RECONCILED, every="
         return call
 
     def _ask(self, outside: Outside, call: Call) -> None:
-        found, known = [], True
         with outside.enter(CARRIER):
-            if call.sid is None:
-                found = outside.carrier.find(call.phone_number, (call.asked_at or call.created_at) - BEFORE)
+            if call.sid is not None:
+                seen = outside.carrier.fetch(call.sid)
             else:
-                known = self._fetch(outside, call.sid, found)
+                found = outside.carrier.find(call.phone_number, (call.asked_at or call.created_at) - BEFORE)
         with outside.transaction() as ctx:
             book = CallBook(ctx)
             if call.sid is None:
                 book.looked(call.id, found)
-            elif known:
-                book.hear(book.get(call.id), found[0], "reconciliation")
+            elif seen is not None:
+                book.hear(book.get(call.id), seen, "reconciliation")
             else:
                 book.forget(book.get(call.id))
-
-    def _fetch(self, outside: Outside, sid: str, found: list[Placed]) -> bool:
-        """Whether the carrier has the call, which is then among those found. Raises Trouble."""
-        try:
-            found.append(outside.carrier.fetch(sid))
-        except Trouble:
-            raise
-        except Refused:
-            return False
-        return True

@@ -23,6 +23,7 @@ from jobs.kernel.ports import (
     Busy,
     Carrier,
     Conclusion,
+    Denied,
     Dial,
     LeaseLost,
     Lost,
@@ -180,16 +181,10 @@ class EndCall(Command, kind="calls.cancel", route="PATCH /v1/calls/{id}", policy
         Trouble."""
         try:
             return carrier.end(sid, self.status), ""
-        except Trouble:
+        except Denied:
             raise
         except Refused as refusal:
-            reason = refusal.reason
-        try:
-            return carrier.fetch(sid), reason
-        except Trouble:
-            raise
-        except Refused as refusal:
-            return None, refusal.reason
+            return carrier.fetch(sid), refusal.reason
 
     def _open(self, ctx: Context, job: Job[Self]) -> Call:
         """The call, locked. Raises NotFound, Forbidden, PreconditionFailed; and Conflict where it had ended before this job

@@ -100,9 +100,14 @@ class Twilio:
             found = [_placed(call) for call in self._calls.list(to=to, from_=self._number, limit=MOST_LISTED)]
         return [call for call in found if call.created_at is None or call.created_at >= since]
 
-    def fetch(self, sid: str) -> Placed:
-        with _answers():
-            return _placed(self._calls(sid).fetch())
+    def fetch(self, sid: str) -> Placed | None:
+        try:
+            with _answers():
+                return _placed(self._calls(sid).fetch())
+        except Denied:
+            raise
+        except Refused:
+            return None
 
     def end(self, sid: str, status: str) -> Placed:
         with _answers():
@@ -142,6 +147,9 @@ class Connections(TwilioHttpClient):
             raise (Unreached if _never_connected(error) else Lost) from error
         except requests.RequestException as error:
             raise Lost from error
+        finally:
+            if self.session is not None:
+                self.session.close()  # not every server says that it closes what it was asked to close
         if response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
             raise Busy
         if not (200 <= response.status_code < 300 or 400 <= response.status_code < 500) or (

@@ -86,8 +86,8 @@ class Carrier(Protocol):
     def find(self, to: str, since: datetime) -> list[Placed]:
         """All calls from our number to `to` that were created at `since` or later, those that wait included."""
 
-    def fetch(self, sid: str) -> Placed:
-        """One call, as it is now."""
+    def fetch(self, sid: str) -> Placed | None:
+        """One call, as it is now; None where the carrier tells of no such call. Raises Trouble alone."""
 
     def end(self, sid: str, status: str) -> Placed:
         """End a call: `canceled` while nobody has answered, `completed` also then."""

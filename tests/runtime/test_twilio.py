@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,13 +14,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-import structlog
 
 from config import Settings
-from jobs.kernel import log
 from jobs.kernel.ports import Busy, Carrier, Denied, Dial, Lost, Placed, Refused, Trouble, Unreached
 from local.carrier import Carrier as Simulator
 from local.carrier import Faults
+from tests.processes import ROOT
 from workers import twilio
 
 SID = "CA" + "7" * 32
@@ -40,7 +42,8 @@ def refusal(status: int, code: object) -> bytes:
 
 
 class Provider:
-    """Listens on a port, reads one request of each connection, says the next thing it was given, and hangs up."""
+    """Listens on a port, reads one request of each connection, says the next thing it was given, and leaves hanging up to the
+    client."""
 
     def __init__(self, *answers: bytes | None) -> None:
         self._answers = list(answers)
@@ -57,10 +60,9 @@ class Provider:
                 return
             with connection:
                 self.requests.append(self._request(connection))
-                if answer is None:  # no answer at all, until the client has gone
-                    connection.recv(1)
-                else:
+                if answer is not None:
                     connection.sendall(answer)
+                connection.recv(1)  # until the client has gone
 
     def _request(self, connection: socket.socket) -> bytes:
         read = connection.recv(65536)
@@ -190,6 +192,13 @@ def test_a_status_is_told_in_our_words(answering: Any, word: str, status: str) -
     assert carrier.fetch(SID) == Placed(SID, status, datetime(2026, 1, 31, 9, 30, tzinfo=UTC), 12, "human")
 
 
+def test_a_call_that_the_carrier_does_not_know_is_none_and_a_wrong_token_says_nothing_of_it(answering: Any) -> None:
+    carrier, _ = answering(refusal(404, 20404), refusal(401, 20003))
+    assert carrier.fetch(SID) is None
+    with pytest.raises(Denied):
+        carrier.fetch(SID)
+
+
 @pytest.mark.parametrize(
     "odd", [{"duration": "99999999999"}, {"duration": "-5"}, {"duration": {}}, {"answered_by": {}}]
 )
@@ -218,19 +227,40 @@ def test_a_probe_sees_whether_anybody_answers(answering: Any, answer: bytes, wel
             carrier.check()
 
 
-def test_what_is_sent_is_not_logged_at_whatever_level(
-    answering: Any, base_settings: Settings, capsys: pytest.CaptureFixture[str]
-) -> None:
-    listed = http(200, {"calls": [], "next_page_uri": None})
-    carrier, _ = answering(http(201, MADE), listed)
-    log.configure(base_settings.model_copy(update={"log_level": "DEBUG"}))
-    carrier.place(DIAL)
-    carrier.find("+14155550123", datetime(2026, 1, 31, tzinfo=UTC))
-    structlog.get_logger("test").debug("seen")
-    log.configure(base_settings)
-    said = capsys.readouterr().out
-    assert "seen" in said
-    assert "4155550123" not in said
+LOUD = """
+from datetime import UTC, datetime
+import logging
+from config import Settings
+from jobs.kernel import log
+from jobs.kernel.ports import Dial
+from workers import twilio
+settings = Settings.from_env()
+log.configure(settings)
+carrier = twilio.carrier(settings)
+carrier.place(Dial("+14155550123", "https://us.example.com/status", "https://us.example.com/voice"))
+carrier.find("+14155550123", datetime(2026, 1, 31, tzinfo=UTC))
+logging.getLogger("somebody").debug("seen")
+"""
+"""In a process of its own: loggers are made once, and keep where they write to."""
+
+
+def test_what_is_sent_is_not_logged_at_whatever_level(base_settings: Settings) -> None:
+    provider = Provider(http(201, MADE), http(200, {"calls": [], "next_page_uri": None}))
+    told = {
+        "ENVIRONMENT": "local",
+        "LOG_LEVEL": "DEBUG",
+        "TWILIO_ACCOUNT_SID": base_settings.twilio_account_sid,
+        "TWILIO_AUTH_TOKEN": base_settings.twilio_auth_token,
+        "TWILIO_FROM_NUMBER": base_settings.twilio_from_number,
+        "TWILIO_API_BASE_URL": provider.url,
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", LOUD], env=os.environ | told, cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    provider.close()
+    assert len(provider.requests) == 2
+    assert "seen" in done.stdout
+    assert "4155550123" not in done.stdout + done.stderr
 
 
 def test_a_proxy_of_the_environment_is_not_asked(answering: Any, monkeypatch: pytest.MonkeyPatch) -> None:
