@@ -108,7 +108,14 @@ class Settings(BaseSettings):
     circuit_window_seconds: int = Field(30, ge=1, description="how long a failure counts")
     circuit_open_seconds: int = Field(10, ge=1, description="until an open circuit lets the first probe through")
 
-    cache_ttl_seconds: int = Field(60, ge=0, description="how long reads stay cached")
+    event_sink_url: str = Field("", description="where events are delivered to as well; empty: nowhere", repr=False)
+    event_sink_timeout_seconds: float = Field(10, gt=0, le=20, description="how long the sink's answer is waited for")
+    event_sweep_seconds: int = Field(
+        60, ge=1, le=3600, description="between two looks for events whose delivery was lost on its way to the queue"
+    )
+    overdue_every_seconds: int = Field(300, ge=1, description="between two looks for tasks that are overdue")
+
+    cache_ttl_seconds: int = Field(60, ge=0, description="how long reads stay cached; 0: they are not")
     lease_seconds: int = Field(6, ge=2, le=600, description="a worker's claim on a job, renewed while it works")
     batch_size: int = Field(
         500, ge=1, le=1000, description="the most commands in one transaction; a worker finds its own pace below it"

@@ -61,7 +61,9 @@ def guard(access: Access) -> Callable[[View], View]:
     return declare
 
 
-def answers(access: Access = Access.USER, *, about_sessions: bool = False) -> Callable[[View], View]:
+def answers(
+    access: Access = Access.USER, *, about_sessions: bool = False, cached: bool = False
+) -> Callable[[View], View]:
     """Declare what is answered here and now, most of all a read, and who may use it.
 
     It counts against the caller's limit, without a token against that of the address; and what is `about_sessions`,

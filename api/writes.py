@@ -53,7 +53,7 @@ def _view(command: type[Command], route: Route) -> View:
         try:
             target = id_of(id) if id is not None else None
             asked, value = _validated(command)
-            if not value.admits(who.role if who else None):
+            if not value.admits(who.role if who else None, who.id if who else None):
                 raise Forbidden
             if (counted := bool(given_passwords(value))) and who:  # to hash one costs more than all the rest
                 services().limits.count_caller(who)

@@ -107,7 +107,7 @@ class UserBook:
         if job.owner is None:
             return
         sender = self.users.get(job.owner)
-        if sender is None or sender.deleted_at or sender.disabled_at or not job.command.admits(sender.role):
+        if sender is None or sender.deleted_at or sender.disabled_at or not job.command.admits(sender.role, sender.id):
             raise Forbidden
         if job.session_version not in (None, sender.session_version):
             raise Forbidden

@@ -168,8 +168,10 @@ class AmendUser(UserCommand, kind="users.amend", route="PATCH /v1/users/{id}", t
             raise ValueError("names nothing to change")
         return self
 
-    def admits(self, role: str | None) -> bool:
-        return super().admits(role) and (role == "admin" or self.model_fields_set.isdisjoint({"role", "disabled"}))
+    def admits(self, role: str | None, sender: UUID | None) -> bool:
+        return super().admits(role, sender) and (
+            role == "admin" or self.model_fields_set.isdisjoint({"role", "disabled"})
+        )
 
     def claims(self) -> str | None:
         return self.email or None

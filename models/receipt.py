@@ -17,6 +17,7 @@ class Receipt(Base):
 
     `id` is the job's id. `run` counts explicit retries of a failed job, from 1. `resource` is the path the job is
     about. `effects`: what the outcome changes in Redis, applied by whoever tells it (`jobs.kernel.effects`).
+    `progress`: `{done, total}` of a job with many items.
     `envelope` is kept of failed jobs only, so that they can be run again.
     """
 
@@ -37,6 +38,7 @@ class Receipt(Base):
     result: Mapped[Any | None] = mapped_column(JSONB(none_as_null=True))
     error: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     effects: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    progress: Mapped[dict[str, int] | None] = mapped_column(JSONB(none_as_null=True))
     envelope: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
 
     __table_args__ = (

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from models.call import Status
+from models.task import PRIORITIES
 
 
 def ident(value: UUID) -> str:
@@ -140,6 +141,68 @@ class CallEventRow(Protocol):
     status: str
     at: datetime
     source: str
+
+
+class TaskRow(Protocol):
+    """What a task needs to have to be shown."""
+
+    id: UUID
+    owner_id: UUID
+    title: str
+    description: str | None
+    status: str
+    priority: int
+    due_date: datetime | None
+    overdue_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    version: int
+
+
+def task(row: TaskRow) -> dict[str, Any]:
+    """A task as `GET /v1/tasks/{id}` shows it."""
+    return {
+        "id": ident(row.id),
+        "user_id": ident(row.owner_id),
+        "title": row.title,
+        "description": row.description,
+        "status": row.status,
+        "priority": PRIORITIES[row.priority],
+        "due_date": instant(row.due_date),
+        "overdue_at": instant(row.overdue_at),
+        "created_at": instant(row.created_at),
+        "updated_at": instant(row.updated_at),
+        "version": row.version,
+    }
+
+
+class EventRow(Protocol):
+    """What an event needs to have to be shown."""
+
+    id: UUID
+    owner_id: UUID
+    name: str
+    details: dict[str, Any]
+    delivery: str
+    delivered_at: datetime | None
+    reason: str | None
+    created_at: datetime
+    version: int
+
+
+def event(row: EventRow) -> dict[str, Any]:
+    """An event as `GET /v1/events/{id}` shows it."""
+    return {
+        "id": ident(row.id),
+        "user_id": ident(row.owner_id),
+        "name": row.name,
+        "details": row.details,
+        "delivery": row.delivery,
+        "delivered_at": instant(row.delivered_at),
+        "reason": row.reason,
+        "created_at": instant(row.created_at),
+        "version": row.version,
+    }
 
 
 class ServiceRow(Protocol):

@@ -32,6 +32,6 @@ def authorize(session: Session, works: Sequence[Work]) -> dict[UUID, str]:
         role, version = present.get(owner, (None, None)) if owner else (None, None)
         gone = owner is not None and role is None
         undecided = work.outcome is None and work.conclusion is None
-        if undecided and command and (gone or not command.admits(role) or work.outlived(version)):
+        if undecided and command and (gone or not command.admits(role, owner) or work.outlived(version)):
             work.outcome = rejected(Forbidden())
     return {sender: role for sender, (role, _) in present.items()}

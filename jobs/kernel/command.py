@@ -99,8 +99,8 @@ class Command(BaseModel):
             return cls.route.path.replace("{id}", ident(target))
         return f"{cls.creates}/{ident(job_id)}" if cls.creates else None
 
-    def admits(self, role: str | None) -> bool:
-        """Whether someone of `role` (None: not signed in) may send just this; asked when it is submitted, and again when it
+    def admits(self, role: str | None, sender: UUID | None) -> bool:
+        """Whether `sender`, of `role` (None: not signed in), may send just this; asked when it is submitted, and again when it
         runs. Whose the target is, is asked apart from it."""
         return self.policy.access.admits(role)
 

@@ -21,10 +21,23 @@ AGAIN = 0.2
 """Seconds between two tries to apply what could not be applied."""
 
 
-class Effects(TypedDict):
-    """`sessions`: by user, the session_version below which their sessions end."""
+class Effects(TypedDict, total=False):
+    """`sessions`: by user, the session_version below which their sessions end. `drops`: scopes of the read cache whose pages
+    are out of date, beside the one that follows from the job's kind and owner."""
 
     sessions: dict[str, int]
+    drops: list[str]
+
+
+def scope(domain: str, owner: UUID) -> str:
+    """What reads keep together, and writes drop together: what somebody sees of a domain (`orders`, the first word of its kinds
+    and of the endpoints that read it)."""
+    return f"{domain}:{ident(owner)}"
+
+
+def drops(domain: str, owners: Iterable[UUID]) -> Effects:
+    """What these owners see of a domain has changed."""
+    return {"drops": sorted({scope(domain, owner) for owner in owners})}
 
 
 def sessions_end(user: UUID, version: int) -> Effects:
@@ -39,7 +52,7 @@ def pairs(asked: list[Any]) -> dict[str, int]:
 
 def arguments(found: Iterable[Effects | None]) -> list[str | int]:
     """What the scripts take: how many users there are, then each with their version."""
-    ends = [pair for effects in found if effects for pair in effects["sessions"].items()]
+    ends = [pair for effects in found if effects for pair in effects.get("sessions", {}).items()]
     return [len(ends), *(value for pair in ends for value in pair)]
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID
 
 from jobs.kernel.effects import Effects
 from jobs.kernel.errors import AppError, Cancelled, Failed, Rejected, Snooze
+
+if TYPE_CHECKING:
+    from jobs.kernel.command import Command
 
 
 class State(StrEnum):
@@ -29,14 +34,24 @@ class State(StrEnum):
 FINAL = frozenset({State.SUCCEEDED, State.REJECTED, State.FAILED, State.CANCELED})
 
 
+class FollowUp(NamedTuple):
+    """A command to send, as nobody's. `id`: of its job; one that follows from what it is about, so that it is sent once."""
+
+    id: UUID
+    command: Command
+
+
 class Done(NamedTuple):
     """Final: `state` is one of the four final states; `result` or `error` is a JSON value. `effects`: what is to change
-    in Redis before the outcome is told."""
+    in Redis before the outcome is told. `progress`: `{done, total}`, of a job with many items. `follow_ups`: jobs to submit
+    once this one's receipt is committed; whoever relies on them looks for itself, now and then, for what was lost in between."""
 
     state: State
     result: Any = None
     error: dict[str, Any] | None = None
     effects: Effects | None = None
+    progress: dict[str, int] | None = None
+    follow_ups: tuple[FollowUp, ...] = ()
 
 
 class Again(NamedTuple):
@@ -53,9 +68,15 @@ class Again(NamedTuple):
 Outcome = Done | Again
 
 
-def succeeded(result: Any = None, *, effects: Effects | None = None) -> Done:
+def succeeded(
+    result: Any = None,
+    *,
+    effects: Effects | None = None,
+    progress: dict[str, int] | None = None,
+    follow_ups: Sequence[FollowUp] = (),
+) -> Done:
     """The effect took place; `result` is the resource as a GET would show it."""
-    return Done(State.SUCCEEDED, result=result, effects=effects)
+    return Done(State.SUCCEEDED, result=result, effects=effects, progress=progress, follow_ups=tuple(follow_ups))
 
 
 def rejected(error: AppError) -> Done:

@@ -57,8 +57,8 @@ DEFENCES = (
     Defence(
         "a role is set by admins only",
         "jobs/users.py",
-        'return super().admits(role) and (role == "admin" or',
-        "return super().admits(role) and (True or",
+        'return super().admits(role, sender) and (role == "admin" or',
+        "return super().admits(role, sender) and (True or",
         f"{ACCESS} -k no_role_of_theirs",
     ),
     Defence(
@@ -197,7 +197,7 @@ DEFENCES = (
     Defence(
         "the worker authorizes again",
         "workers/guard.py",
-        "(gone or not command.admits(role) or work.outlived(version))",
+        "(gone or not command.admits(role, owner) or work.outlived(version))",
         "work.outlived(version)",
         f"{USERS} -k lost_the_right",
     ),

@@ -154,7 +154,7 @@ def test_who_registers_has_no_say_in_anything_else(fields: dict[str, Any]) -> No
 )
 def test_only_admins_may_name_a_role_or_disabled(body: dict[str, Any], by_user: bool) -> None:
     command = AmendUser.model_validate_json(orjson.dumps(body))
-    assert [command.admits(role) for role in (None, "user", "admin")] == [False, by_user, True]
+    assert [command.admits(role, None) for role in (None, "user", "admin")] == [False, by_user, True]
 
 
 def test_who_registers_is_told_from_others_by_the_email_without_case() -> None:
