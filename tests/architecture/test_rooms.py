@@ -71,6 +71,7 @@ def test_the_catalogue_of_kinds_changes_only_on_purpose() -> None:
         "calls.cancel": "PATCH /v1/calls/{id}",
         "calls.record_status": None,
         "calls.reconcile": None,
+        "tasks.mark_overdue": None,
         "users.register": "POST /v1/auth/register",
         "users.create": "POST /v1/users",
         "users.import": None,
