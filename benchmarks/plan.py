@@ -40,6 +40,7 @@ class Plan:
     http_seconds: float
     http_rounds: int
     limit_seconds: float
+    batches: int
     pending: int = 0
     stored: int = 0
 
@@ -56,6 +57,7 @@ QUICK = Plan(
     http_seconds=2,
     http_rounds=2,
     limit_seconds=1,
+    batches=3,
 )
 STANDARD = Plan(
     "standard",
@@ -69,6 +71,7 @@ STANDARD = Plan(
     http_seconds=5,
     http_rounds=5,
     limit_seconds=4,
+    batches=10,
 )
 FULL = replace(STANDARD, name="full", most_seconds=6_000, pending=1_000_000, stored=10_000_000)
 PLANS = {plan.name: plan for plan in (QUICK, STANDARD, FULL)}

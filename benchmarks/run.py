@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine
+from benchmarks.batches import ACTIONS, ITEMS, batch_rates
 from benchmarks.drain import Drain, Load, drain
 from benchmarks.environment import bullmq_folder, peers_python
 from benchmarks.figures import Spread, largest, middle
@@ -70,6 +71,13 @@ class Run:
             own = [done for several in drained.values() for done in several if done.system == name]
             for what in ("enqueue", "enqueue_bulk", "pending_bytes", "finished_bytes"):
                 self.figures[f"{name}.{what}"] = middle(getattr(done, what) for done in own)
+
+    def batches(self) -> None:
+        """Batches of tasks, by one worker process."""
+        for action, rate in batch_rates(self.systems["millrace"], self.plan.batches).items():
+            self.figures[f"batch.{action}"] = rate
+            say(f"batches of {ITEMS:,} tasks, {action}", f"{rate:,.0f} items/s")
+        self.figures["batch.slowest"] = min(self.figures[f"batch.{action}"] or 0 for action in ACTIONS)
 
     def latency(self) -> None:
         """At a steady low rate: every system, then the whole service."""
@@ -143,7 +151,7 @@ class Run:
 
 
 PARTS: dict[str, Callable[[Run], None]] = {
-    part.__name__: part for part in (Run.limits, Run.drains, Run.latency, Run.http, Run.idle, Run.growth)
+    part.__name__: part for part in (Run.limits, Run.drains, Run.batches, Run.latency, Run.http, Run.idle, Run.growth)
 }
 
 

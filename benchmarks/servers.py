@@ -97,8 +97,8 @@ class Servers:
         return Client.from_url(self.redis.url, socket_timeout=60)
 
     def empty(self, *, keep_orders: bool = False) -> None:
-        """As new: no job, no order (but where they are kept), nothing left to write to disk from the run before."""
-        self.rows("TRUNCATE order_scopes, receipts" if keep_orders else "TRUNCATE orders, order_scopes, receipts")
+        """As new: no job, no task, no order (but where they are kept), nothing left to write to disk from the run before."""
+        self.rows(f"TRUNCATE order_scopes, receipts, tasks{'' if keep_orders else ', orders'}")
         with closing(psycopg2.connect(self.postgres.url("postgres", "postgres"))) as connection:
             connection.autocommit = True
             connection.cursor().execute("CHECKPOINT")

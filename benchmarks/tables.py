@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from benchmarks.bars import BARS, Figures
+from benchmarks.batches import ACTIONS
 from benchmarks.figures import ratio
 
 Row = tuple[str, ...]
@@ -92,6 +93,7 @@ def more_rows(figures: Figures) -> list[Row]:
         ("Millrace, 2 worker processes: processor time an order, Redis", "millrace.two.redis_us", "µs"),
         ("Millrace, 2 worker processes: processor time an order, PostgreSQL", "millrace.two.postgres_us", "µs"),
         ("Millrace, submitting in chunks of 100, 1 client", "millrace.enqueue_bulk", "jobs/s"),
+        *((f"batches of 10,000 tasks, {action}", f"batch.{action}", "items/s") for action in ACTIONS),
         ("POST /v1/orders, Millrace", "http.millrace", "requests/s"),
         ("POST /v1/orders, the service written plainly", "http.plain", "requests/s"),
         ("POST /v1/orders, a bare Flask 202", "http.bare", "requests/s"),

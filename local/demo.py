@@ -1,5 +1,5 @@
 """The main job, done by a client over HTTP: orders that succeed and orders that are refused, people who
-come and go, calls that are placed, each compared with what it should be."""
+come and go, tasks one by one and in batches, calls that are placed, each compared with what it should be."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import requests
 from rich.console import Console
 from rich.table import Table
 
-from local import demo_calls
+from local import demo_calls, demo_tasks
 from local.client import Client
 from local.record import Description, Simulator
 
@@ -55,6 +55,7 @@ class Demo:
         self.step("GET that order, as another user", "404 not_found", lambda: other.outcome(other.send("GET", order)))
         self.changes(user, order)
         caller = self.people(user)
+        demo_tasks.play(self, caller, other)
         calls = demo_calls.play(self, caller, self.simulator) if self.simulator else []
         rows: list[dict[str, Any]] = user.send("GET", f"/v1/orders?customer_id={self.customer}").json()["data"]
         self.step("GET /v1/orders of that customer", "1 row", lambda: f"{len(rows)} row{'s' * (len(rows) != 1)}")
