@@ -8,8 +8,8 @@ from time import perf_counter, sleep
 import requests
 
 from benchmarks.processes import family, halted
-from benchmarks.service import Client, serving
 from benchmarks.servers import Servers
+from benchmarks.service import Client, serving
 from benchmarks.system import System
 
 ITEMS = 10_000
