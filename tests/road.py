@@ -120,7 +120,8 @@ class Road:
         """The job as a client sees it."""
         record = self.ledger.find(job_id)
         assert record is not None, f"no job {job_id}"
-        return record.view()
+        shown: dict[str, Any] = orjson.loads(orjson.dumps(record.view()))
+        return shown
 
     def status(self, job_id: UUID) -> State:
         return State(self.job(job_id)["status"])

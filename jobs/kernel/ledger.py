@@ -10,7 +10,7 @@ from uuid import UUID
 
 from redis import Redis
 from rq.utils import as_text
-from sqlalchemy import Select, bindparam, null, select, tuple_
+from sqlalchemy import Select, Text, bindparam, null, select, tuple_
 
 from jobs.kernel import broker, keys
 from jobs.kernel.effects import Applier
@@ -170,7 +170,7 @@ class Ledger:
 
 
 TOLD = [column for column in Receipt.__table__.columns if column.name not in ("result", "envelope")]
-RECEIPT = select(*TOLD, Receipt.result).where(Receipt.id == bindparam("id"))
+RECEIPT = select(*TOLD, Receipt.result.cast(Text).label("result")).where(Receipt.id == bindparam("id"))
 LISTED = select(*TOLD, null().label("result"))
 """A list has no results: a page of those of large batches would be hundreds of megabytes."""
 
