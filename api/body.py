@@ -8,14 +8,20 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, TypeVar
 
+import orjson
 from flask import request
 from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
+from jobs.kernel.command import Command
 from jobs.kernel.errors import BadRequest, Invalid
 
-MAX_BYTES = 1 << 20
-"""The largest body a write takes (CONTRACT.md §1)."""
+MAX_BYTES = Command.most_bytes
+"""The largest body that is taken, but of a kind that allows more (CONTRACT.md §1)."""
+
+MOST_PARTS = 250_000
+"""How many commas a body may have, outside of strings, that is larger than that: room is for long texts. So none takes
+much longer to read than one that may be sent to any path."""
 
 DEEPEST = 32
 """How many objects and lists a body may have within each other; no kind asks for more than a few."""
@@ -31,9 +37,9 @@ def read(model: type[BaseModel], *, optional: bool = False) -> bytes:
     """The request's JSON as it came. A model without fields, or one whose fields are all `optional`, needs none: an empty
     body is then `{}`.
 
-    Raises UnsupportedMediaType, and RequestEntityTooLarge above MAX_BYTES.
+    Raises UnsupportedMediaType, and RequestEntityTooLarge above what its kind allows.
     """
-    raw = whole()
+    raw = whole(model.most_bytes if issubclass(model, Command) else MAX_BYTES)
     if (optional or not model.model_fields) and not raw.strip():
         return b"{}"
     if request.environ.get("CONTENT_TYPE") == "application/json":
@@ -46,37 +52,41 @@ def read(model: type[BaseModel], *, optional: bool = False) -> bytes:
     return raw
 
 
-def whole() -> bytes:
-    """The body, at most MAX_BYTES. One whose length is announced, as nearly all are, is read in one go. Raises
+def whole(most: int = MAX_BYTES) -> bytes:
+    """The body, of at most so many bytes. One whose length is announced, as nearly all are, is read in one go. Raises
     RequestEntityTooLarge."""
     environ = request.environ
     length = environ.get("CONTENT_LENGTH", "")
-    if length.isdecimal() and int(length) <= MAX_BYTES and environ.get("wsgi.input_terminated"):
+    if length.isdecimal() and int(length) <= most and environ.get("wsgi.input_terminated"):
         raw: bytes = environ["wsgi.input"].read(int(length))
         return raw
+    request.max_content_length = most
     raw = request.get_data(cache=False)
-    if len(raw) >= MAX_BYTES and _goes_on():
+    if len(raw) >= most and _goes_on():
         raise RequestEntityTooLarge
     return raw
 
 
 def _goes_on() -> bool:
-    """Whether there is more of the body: of one whose length is not announced, werkzeug reads MAX_CONTENT_LENGTH and
+    """Whether there is more of the body: of one whose length is not announced, werkzeug reads what is allowed and
     stops in silence. A server that does not say where a body ends is not asked: it would wait for ever."""
     return bool(request.environ.get("wsgi.input_terminated") and request.environ["wsgi.input"].read(1))
 
 
 def parse(model: type[M], raw: bytes) -> tuple[M | None, FieldErrors]:
-    """The model in a body, or all that is wrong with its fields. Raises BadRequest for what is not JSON.
+    """The model in a body, or all that is wrong with its fields. Raises BadRequest for what is not JSON, and
+    RequestEntityTooLarge for more than MOST_PARTS.
 
     It is parsed twice: pydantic takes the last of repeated names in silence, so the standard library looks first.
     """
     errors: FieldErrors = []
+    if len(raw) > MAX_BYTES and _has_too_many_parts(raw):
+        raise RequestEntityTooLarge
     if _is_too_deep(raw):
         raise _unreadable(f"nested more than {DEEPEST} levels deep")
     try:
         tree, repeats = _decoded(raw)
-        if repeats or b"\\u" in raw:
+        if repeats or (b"\\u" in raw and _may_have_traps(tree)):
             raw = json.dumps(_without_traps(tree, (), errors)).encode()
     except json.JSONDecodeError as broken:
         raise _unreadable(f"{broken.msg} at line {broken.lineno}, column {broken.colno}") from None
@@ -115,6 +125,11 @@ def name_of(path: Sequence[object]) -> str:
     return ".".join(map(str, path)).encode("utf-8", "backslashreplace").decode()[:200]
 
 
+def _has_too_many_parts(raw: bytes) -> bool:
+    """Whether a body has more than MOST_PARTS, as far as it can be read; few have so many commas at all."""
+    return raw.count(b",") > MOST_PARTS and _outside_strings(raw, _NO_COMMAS).count(b",") > MOST_PARTS
+
+
 def _is_too_deep(raw: bytes) -> bool:
     """Whether JSON nests deeper than DEEPEST, as far as it can be read.
 
@@ -123,14 +138,19 @@ def _is_too_deep(raw: bytes) -> bool:
     """
     if raw.count(b"{") + raw.count(b"[") <= DEEPEST:
         return False
-    if b"\\" in raw:
-        raw = raw.replace(rb"\\", b"").replace(rb"\"", b"")
-    steps = b"".join(raw.translate(_STEPS, _NO_BRACKETS).split(b'"')[::2])
+    steps = _outside_strings(raw, _NO_BRACKETS).translate(_STEPS)
     return any(map(DEEPEST.__lt__, accumulate(memoryview(steps).cast("b"))))
 
 
+def _outside_strings(raw: bytes, but: bytes) -> bytes:
+    """JSON without its strings, and without the characters in `but`, which has no quote."""
+    if b"\\" in raw:
+        raw = raw.replace(rb"\\", b"").replace(rb"\"", b"")
+    return b"".join(raw.translate(None, but).split(b'"')[::2])
+
+
 _STEPS = bytes.maketrans(b"{[}]", bytes((1, 1, 255, 255)))  # 255 is -1 where bytes are signed
-_NO_BRACKETS = bytes(set(range(256)) - set(b'{[}]"'))
+_NO_BRACKETS, _NO_COMMAS = (bytes(set(range(256)) - set(kept)) for kept in (b'{[}]"', b',"'))
 
 
 class _Repeats(dict[str, Any]):
@@ -163,6 +183,14 @@ def _repeating(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = _Repeats(pairs)
     found.names = [name for name, times in Counter(name for name, _ in pairs).items() if times > 1]
     return found
+
+
+def _may_have_traps(tree: Any) -> bool:
+    """Whether something in it may be what `_without_traps` finds; to look at all of it there takes ten times as long."""
+    try:
+        return b"\\u0000" in orjson.dumps(tree)
+    except TypeError:  # half a surrogate pair; or a number that is too large for it
+        return True
 
 
 def _without_traps(value: Any, path: tuple[object, ...], errors: FieldErrors) -> Any:

@@ -80,12 +80,20 @@ def _view(command: type[Command], route: Route) -> View:
 def _validated(command: type[Command]) -> tuple[Terms, Command]:
     """Everything the request says, or all that is wrong with it at once; or what is wrong with it as things are set."""
     raw = body.read(command)
-    value, wrong = body.parse(command, raw)
+    value, wrong = _parsed(command, raw)
     asked, also_wrong = terms.of_request()
     if value is None or wrong or also_wrong:
         raise Invalid(errors=wrong + also_wrong)
     value.check(services().settings)
     return asked, value
+
+
+def _parsed(command: type[Command], raw: bytes) -> tuple[Command | None, body.FieldErrors]:
+    """The command in a body, or what is wrong with it. A large one takes long enough to be read beside other requests."""
+    if len(raw) <= body.MAX_BYTES:
+        return body.parse(command, raw)
+    with aside():
+        return beside_greenlets(lambda: body.parse(command, raw), "writes")
 
 
 def _submission(who: Caller | None, value: Command, route: Route, target: UUID | None, asked: Terms) -> Submission:

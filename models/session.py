@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import psycopg2
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, DisconnectionError
@@ -57,6 +58,7 @@ def _engine(
         pool_timeout=2,
         pool_recycle=1800,
         hide_parameters=True,
+        json_deserializer=orjson.loads,
         connect_args={"options": f"{options} -c timezone=UTC", "application_name": application_name, **NETWORK},
         **more,
     )

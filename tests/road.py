@@ -23,8 +23,10 @@ from jobs.kernel.submit import Submission, Submitter, new_id
 from models.session import Sessions, writer
 from workers.conductor import Conductor
 from workers.executor import Executor
+from workers.follow_ups import follow_up
 from workers.leases import Delivery, Leases
 from workers.outside import Gate, Services
+from workers.progress import Progress
 from workers.scheduler import DueScheduler
 from workers.settle import Settlement
 from workers.work import Work, opened
@@ -53,7 +55,9 @@ class Road:
         self.submitter = Submitter(self._of_api, self.settings)
         self.ledger = Ledger(self._of_api, self.sessions)
         self.leases = self.worker()
-        self.executor = Executor(self.sessions, self.settings)
+        self.reports = Progress(self._of_worker).of
+        self.executor = Executor(self.sessions, self.settings, self.reports)
+        self.follow_ups = Submitter(self._of_worker, self.settings)
         self.scheduler = DueScheduler(self._of_worker, self.settings)
 
     def with_settings(self, **changes: Any) -> Road:
@@ -98,15 +102,17 @@ class Road:
 
     def conduct(self, work: Work, ours: Callable[[], bool] = lambda: True) -> list[Settlement]:
         """Carry one job out as a thread does. `ours`: whether its lease cannot be another worker's yet."""
-        return Conductor(self.sessions, self.settings, Services(self.carrier, self.gates, self._of_worker)).run(
-            work, ours
-        )
+        services = Services(self.carrier, self.gates, self._of_worker)
+        return Conductor(self.sessions, self.settings, services, self.reports).run(work, ours)
 
     def work(self, most: int = 100) -> int:
-        """Do everything that is queued, in batches of `most`; returns how many executions that took."""
+        """Do everything that is queued, and what follows from it, in batches of `most`; returns how many executions that
+        took."""
         done = 0
         while deliveries := self.reserve(most):
-            self.leases.settle(self.execute(deliveries))
+            settlements = self.execute(deliveries)
+            self.leases.settle(settlements)
+            follow_up(self.follow_ups, settlements)
             done += len(deliveries)
         return done
 
@@ -114,7 +120,8 @@ class Road:
         """The job as a client sees it."""
         record = self.ledger.find(job_id)
         assert record is not None, f"no job {job_id}"
-        return record.view()
+        shown: dict[str, Any] = orjson.loads(orjson.dumps(record.view()))
+        return shown
 
     def status(self, job_id: UUID) -> State:
         return State(self.job(job_id)["status"])

@@ -15,13 +15,13 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from config import Settings
 from jobs.kernel.command import Command, is_conducted
-from jobs.kernel.context import Context
+from jobs.kernel.context import Context, nobody
 from jobs.kernel.envelope import Job
 from jobs.kernel.outcome import SAID, said
 from jobs.kernel.ports import LeaseLost
 from models.session import Sessions
 from workers import receipts
-from workers.executor import Clock, Executor, redis_clock
+from workers.executor import Clock, Executor, Reports, redis_clock
 from workers.faults import database_gone
 from workers.guard import authorize
 from workers.outside import Outside, Services
@@ -37,11 +37,18 @@ REDIS_AWAY = (RedisConnectionError, RedisTimeoutError)
 class Conductor:
     """Carries single jobs out, those that are conducted and all others; for any number of threads at once. Raises nothing."""
 
-    def __init__(self, sessions: Sessions, settings: Settings, services: Services | None = None) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        settings: Settings,
+        services: Services | None = None,
+        reports: Reports = lambda _: nobody,
+    ) -> None:
         self._sessions = sessions
         self._settings = settings
         self._services = services or Services()
-        self._executor = Executor(sessions, settings)
+        self._reports = reports
+        self._executor = Executor(sessions, settings, reports)
 
     def run(self, work: Work, ours: Callable[[], bool]) -> list[Settlement]:
         """Carry a job out to its last commit; its settlement. `ours`: whether its lease cannot be another worker's yet."""
@@ -57,7 +64,8 @@ class Conductor:
             if first is not None:
                 return [Settlement(work.delivery, first)]
             if work.outcome is None:
-                outside = Outside(self._sessions, self._settings, self._services, clock, roles, ours)
+                report = self._reports([work])
+                outside = Outside(self._sessions, self._settings, self._services, clock, roles, ours, report)
                 work.conclusion = job.command.conduct(outside, job)
         except SAID as what:
             work.outcome = said(what)

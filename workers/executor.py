@@ -7,7 +7,7 @@ other. The executor talks to PostgreSQL only; whoever calls it settles with Redi
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from itertools import groupby
@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from config import Settings
 from jobs.kernel.command import Command, handles_many
-from jobs.kernel.context import Context
+from jobs.kernel.context import Context, Report, nobody
 from jobs.kernel.envelope import Job
 from jobs.kernel.errors import Failed
 from jobs.kernel.failpoints import Point, reach
@@ -34,6 +34,8 @@ from workers.work import Work
 log = structlog.get_logger(__name__)
 
 Clock = Callable[[], datetime]
+Reports = Callable[[Sequence[Work]], Report]
+"""Gives the `report` of a context in which these are carried out."""
 
 
 def redis_clock(then: datetime) -> Clock:
@@ -45,9 +47,10 @@ def redis_clock(then: datetime) -> Clock:
 class Executor:
     """Carries batches out. Raises nothing: whatever happens to a job is its outcome."""
 
-    def __init__(self, sessions: Sessions, settings: Settings) -> None:
+    def __init__(self, sessions: Sessions, settings: Settings, reports: Reports = lambda _: nobody) -> None:
         self._sessions = sessions
         self._settings = settings
+        self._reports = reports
 
     def run(self, works: list[Work], clock: Clock | None = None) -> list[Settlement]:
         """Carry a batch out and commit it; one settlement per delivery. `clock`: of whoever began with it before.
@@ -95,7 +98,7 @@ class Executor:
             told = [Settlement(work.delivery, firsts[work.id]) for work in works if work.id in firsts]
             ours = [work for work in works if work.id not in firsts] if told else works
             roles = authorize(session, ours)
-            self._handle(Context(session, self._settings, clock(), roles), ours)
+            self._handle(Context(session, self._settings, clock(), roles, self._reports(ours)), ours)
             reach(Point.EFFECT_WRITTEN)
             finished_at = clock()
             for work in ours:
@@ -182,7 +185,8 @@ def _settlement(work: Work, finished_at: datetime) -> Settlement:
     """What is told of a job that this transaction has decided."""
     outcome = work.outcome
     if isinstance(outcome, Done):
-        return Settlement(work.delivery, Final(outcome.state, finished_at, outcome.effects))
+        final = Final(outcome.state, finished_at, outcome.effects, outcome.follow_ups)
+        return Settlement(work.delivery, final)
     return Settlement(work.delivery, outcome or HandBack())
 
 

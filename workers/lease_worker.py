@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 
 from config import Settings
+from workers.follow_ups import follow_up
 from workers.leases import Asked, Delivery
 from workers.pace import Pace
 from workers.pipeline import Call
@@ -42,6 +43,7 @@ class LeaseWorker(Worker):
             self._confirm()
             self._telling = (self._leases.tell(settlements), settlements)
         report(works, settlements, self.name, took)
+        follow_up(self._submitter, settlements)
         self._pace.learn(len(works), took)
         if all(isinstance(settlement.verdict, HandBack) for settlement in settlements):
             self._leave()

@@ -12,7 +12,7 @@ from redis import Redis
 
 from config import Settings
 from jobs.kernel import broker, keys
-from jobs.kernel.context import Context
+from jobs.kernel.context import Context, Report
 from jobs.kernel.errors import Conflict
 from jobs.kernel.ports import CARRIER, Carrier, LeaseLost, Permit
 from models.session import Sessions
@@ -57,12 +57,14 @@ class Outside:
         clock: Clock,
         roles: Mapping[UUID, str],
         ours: Callable[[], bool],
+        report: Report,
     ) -> None:
         self._sessions = sessions
         self._services = services
         self._clock = clock
         self._roles = roles
         self._ours = ours
+        self._report = report
         self.settings = settings
 
     @property
@@ -76,7 +78,7 @@ class Outside:
     def transaction(self) -> Iterator[Context]:
         """One transaction, committed when the block ends, rolled back when it raises."""
         with self._sessions.begin() as session:
-            yield Context(session, self.settings, self._clock(), self._roles)
+            yield Context(session, self.settings, self._clock(), self._roles, self._report)
 
     def enter(self, circuit: str, *, turn: str | None = None) -> AbstractContextManager[Permit]:
         """Leave to ask a service, for the length of a block. Raises Snooze, and what Redis raises."""

@@ -44,6 +44,7 @@ COLUMNS = (
     "result",
     "error",
     "effects",
+    "progress",
     "envelope",
 )
 UNIQUE_VIOLATION = "23505"
@@ -107,6 +108,7 @@ def _row(work: Work, outcome: Done, finished_at: datetime) -> tuple[str | None, 
         _json(outcome.result),
         _json(outcome.error),
         _json(outcome.effects),
+        _json(outcome.progress),
         _json(work.envelope) if outcome.state is State.FAILED else None,
     )
 

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from jobs.kernel.effects import Effects
-from jobs.kernel.outcome import Again, State
+from jobs.kernel.outcome import Again, FollowUp, State
 from jobs.kernel.times import micros
 from models.views import ident, instant
 
@@ -28,11 +28,13 @@ class Leased(Protocol):
 
 
 class Final(NamedTuple):
-    """A job has its receipt, and this is what it says. `effects`: applied before it is told."""
+    """A job has its receipt, and this is what it says. `effects`: applied before it is told. `follow_ups`: submitted after
+    it, by whoever carried the job out; who finds the receipt there already knows of none."""
 
     state: State
     finished_at: datetime
     effects: Effects | None = None
+    follow_ups: tuple[FollowUp, ...] = ()
 
 
 class HandBack(NamedTuple):

@@ -9,12 +9,15 @@ from rq import get_current_job
 
 import jobs
 from config import Settings
-from jobs.kernel import log
+from jobs.kernel import broker, log
+from jobs.kernel.submit import Submitter
 from models.session import writer
 from workers.conductor import Conductor
+from workers.follow_ups import follow_up
 from workers.heart import Heart
 from workers.leases import Leases
 from workers.outside import services
+from workers.progress import Progress
 from workers.report import report
 from workers.settle import Final
 from workers.work import opened
@@ -31,7 +34,7 @@ def run_current_job() -> None:
     current = get_current_job()
     if current is None or current.connection is None:
         raise RuntimeError("only an RQ worker may call this")
-    settings, conductor = _once()
+    settings, conductor, submitter = _once()
     name = current.worker_name or "rq"
     leases = Leases(current.connection, settings, name)
     started = time.monotonic()
@@ -46,14 +49,17 @@ def run_current_job() -> None:
         leases.settle(settlements)
     heart.stop()
     report(works, settlements, name, time.monotonic() - started)
+    follow_up(submitter, settlements)
     final = all(isinstance(settlement.verdict, Final) for settlement in settlements)
     current.result_ttl = settings.final_ttl_seconds if final else KEEP_FOREVER
 
 
 @cache
-def _once() -> tuple[Settings, Conductor]:
+def _once() -> tuple[Settings, Conductor, Submitter]:
     settings = Settings.from_env()
     log.configure(settings)
     jobs.load()
     sessions = writer(settings.write_database_url or settings.database_url, lease_seconds=settings.lease_seconds)
-    return settings, Conductor(sessions, settings, services(settings))
+    redis = broker.connect(settings.redis_url)
+    conductor = Conductor(sessions, settings, services(settings), Progress(redis).of)
+    return settings, conductor, Submitter(redis, settings)

@@ -17,6 +17,7 @@ import structlog
 
 from config import Settings
 from workers.conductor import Conductor
+from workers.follow_ups import follow_up
 from workers.leases import Asked, Company, Delivery, Leases
 from workers.outside import Services
 from workers.report import report
@@ -35,7 +36,7 @@ class ThreadWorker(Worker):
     ) -> None:
         super().__init__(settings, queues, at_once=threads)
         self._threads = threads
-        self._conductor = Conductor(self._sessions, settings, services)
+        self._conductor = Conductor(self._sessions, settings, services, self._reports)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="job")
         self._free = [self._leases_apart() for _ in range(threads)]
         self._ended = threading.Condition()
@@ -99,6 +100,7 @@ class ThreadWorker(Worker):
             took = time.monotonic() - started
             self._make_sure(leases, leases.tell(settlements), settlements)
         report(works, settlements, self.name, took)
+        follow_up(self._submitter, settlements)
         if all(isinstance(settlement.verdict, HandBack) for settlement in settlements):
             self._handed_back = True
 

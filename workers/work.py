@@ -20,7 +20,7 @@ CRASHES_TO_DEATH = 3
 @dataclass(slots=True)
 class Work:
     """A delivery; the job in it, where it could be read; and its outcome, as soon as that is known. `conclusion`: the last
-    step of a job that was conducted, still to be taken."""
+    step of a job that was conducted, still to be taken. `report_at`: when its progress may be told next, by the monotonic clock."""
 
     delivery: Delivery
     envelope: dict[str, Any] | None = None
@@ -28,6 +28,7 @@ class Work:
     outcome: Outcome | None = None
     resource: str | None = None
     conclusion: Conclusion | None = None
+    report_at: float = 0.0
 
     @property
     def id(self) -> UUID:

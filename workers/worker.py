@@ -21,11 +21,13 @@ import structlog
 
 from config import Settings
 from jobs.kernel import broker
+from jobs.kernel.submit import Submitter
 from models.session import writer
 from workers.executor import Executor
 from workers.heart import Heart
 from workers.leases import Delivery, Leases
 from workers.pipeline import Call
+from workers.progress import Progress
 from workers.registration import Registration
 from workers.settle import HandBack, Settlement
 
@@ -48,15 +50,17 @@ class Worker(ABC):
         self._settings = settings
         self._queues = list(queues)
         self._stopping = threading.Event()
-        redis = broker.connect(settings.redis_url, timeout=IDLE_SECONDS + 2)
-        self._leases = Leases(redis, settings, self.name)
+        self._leases = Leases(broker.connect(settings.redis_url, timeout=IDLE_SECONDS + 2), settings, self.name)
         self._sessions = writer(
             settings.write_database_url or settings.database_url,
             lease_seconds=settings.lease_seconds,
             connections=at_once,
         )
-        self._executor = Executor(self._sessions, settings)
-        self._registration = Registration(broker.connect(settings.redis_url), self._queues, self.name)
+        redis = broker.connect(settings.redis_url)
+        self._reports = Progress(redis).of
+        self._executor = Executor(self._sessions, settings, self._reports)
+        self._submitter = Submitter(redis, settings)
+        self._registration = Registration(redis, self._queues, self.name)
         self._heart = Heart(self._leases_apart(), self._registration, settings.lease_seconds)
 
     @abstractmethod

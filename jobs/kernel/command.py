@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 KIND = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 ROUTE = re.compile(r"(POST|PUT|PATCH|DELETE) (/v1(?:/(?:[a-z0-9_-]+|\{id\}))+)")
 
+MOST_BYTES = 8 << 20
+"""The largest body that any kind may take: a worker takes 4 MiB of jobs at a time, or one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
@@ -45,6 +48,7 @@ class Command(BaseModel):
     `policy`: queue, access, retries, time-out. `creates`: what it makes bears the job's own id, and is found beside the
     route, or in the collection that is named instead of True.
     `target`: the model of the row that `{id}` in the route names; it has an `owner_id`.
+    `most_bytes`: of its body, where it may be larger than most (CONTRACT.md §1).
     `every`: the setting that says how many seconds lie between two of them; the scheduler sends it, and it has no fields.
 
     The class docstring is the operation's summary (its first line) and description. A subclass carries itself out
@@ -62,6 +66,7 @@ class Command(BaseModel):
     creates: ClassVar[str | None] = None
     target: ClassVar[type[Any] | None] = None
     every: ClassVar[str | None] = None
+    most_bytes: ClassVar[int] = 1 << 20
 
     def __init_subclass__(cls, **declaration: Any) -> None:
         """The declaration is read below, once pydantic has made the fields."""
@@ -78,12 +83,15 @@ class Command(BaseModel):
         creates: bool | str = False,
         target: type[Any] | None = None,
         every: str | None = None,
+        most_bytes: int | None = None,
         **unknown: Any,
     ) -> None:
         if unknown:
             raise DeclarationError(f"{cls.__qualname__}: no such class keyword: {', '.join(unknown)}")
         if policy is not None:
             cls.policy = policy
+        if most_bytes is not None:
+            cls.most_bytes = most_bytes
         if kind is None:
             return
         cls.kind, cls.aliases, cls.target, cls.every = kind, tuple(aliases), target, every
@@ -180,6 +188,8 @@ def _check(cls: type[Command]) -> None:
         raise wrong("a route with {id} needs target=, the model it names, and no other route may have one")
     if cls.target is not None and not hasattr(cls.target, "owner_id"):
         raise wrong(f"target {cls.target.__name__} has no owner_id")
+    if not 0 < cls.most_bytes <= MOST_BYTES:
+        raise wrong(f"most_bytes needs to be 1 to {MOST_BYTES}")
     if cls.route is None and cls.policy.access is Access.ANYONE:
         raise wrong("access ANYONE makes sense only with a route")
     if cls.route is not None and cls.policy.access is Access.OPERATOR:

@@ -16,7 +16,7 @@ Report = Callable[[UUID, int, int], None]
 """Tells of a job how many of its items are done, and how many it has."""
 
 
-def _nobody(job_id: UUID, done: int, total: int) -> None:
+def nobody(job_id: UUID, done: int, total: int) -> None:
     """Nobody is told."""
 
 
@@ -33,7 +33,7 @@ class Context:
     settings: Settings
     now: datetime
     roles: Mapping[UUID, str]
-    report: Report = _nobody
+    report: Report = nobody
     drops: set[str] = field(default_factory=set)
 
     def is_admin(self, user: UUID | None) -> bool:

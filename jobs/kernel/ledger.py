@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 from uuid import UUID
 
 from redis import Redis
 from rq.utils import as_text
-from sqlalchemy import Select, bindparam, select, tuple_
+from sqlalchemy import Select, Text, bindparam, null, select, tuple_
 
 from jobs.kernel import broker, keys
 from jobs.kernel.effects import Applier
@@ -61,7 +61,7 @@ class Ledger:
     def receipts(self, ids: Iterable[UUID]) -> dict[UUID, JobRecord]:
         """Those jobs that have receipts, by their ids; from PostgreSQL alone."""
         wanted = list(ids)
-        found = self._told(select(Receipt).where(Receipt.id.in_(wanted))) if wanted else []
+        found = self._told(LISTED.where(Receipt.id.in_(wanted))) if wanted else []
         return {job.id: job for job in found}
 
     def page(
@@ -151,7 +151,7 @@ class Ledger:
         before: tuple[datetime, UUID] | None,
         limit: int,
     ) -> list[JobRecord]:
-        query = select(Receipt).order_by(Receipt.submitted_at.desc(), Receipt.id.desc()).limit(limit)
+        query = LISTED.order_by(Receipt.submitted_at.desc(), Receipt.id.desc()).limit(limit)
         if owner is not None:
             query = query.where(Receipt.owner_id == owner)
         if state is not None:
@@ -162,14 +162,17 @@ class Ledger:
             query = query.where(tuple_(Receipt.submitted_at, Receipt.id) < tuple_(*before))
         return self._told(query)
 
-    def _told(self, query: Select[Receipt]) -> list[JobRecord]:
-        with self._sessions() as session:
-            jobs = [from_receipt(row) for row in session.scalars(query)]
+    def _told(self, query: Select[*tuple[Any, ...]]) -> list[JobRecord]:
+        with self._sessions.kw["bind"].connect() as connection:
+            jobs = [from_receipt(row) for row in connection.execute(query)]
         self._effects.apply(job.effects for job in jobs)
         return jobs
 
 
-RECEIPT = select(*Receipt.__table__.columns).where(Receipt.id == bindparam("id"))
+TOLD = [column for column in Receipt.__table__.columns if column.name not in ("result", "envelope")]
+RECEIPT = select(*TOLD, Receipt.result.cast(Text).label("result")).where(Receipt.id == bindparam("id"))
+LISTED = select(*TOLD, null().label("result"))
+"""A list has no results: a page of those of large batches would be hundreds of megabytes."""
 
 WINDOW = 500
 """How many of an owner's unfinished jobs are looked at at once; more than one call of submit makes at one time."""

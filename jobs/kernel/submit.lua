@@ -2,7 +2,7 @@
 -- accepted-at time, and stores and queues each job. Bodies are opaque here.
 -- ARGV: 1 max depth, 2 max memory percent, 3 limit key or '', 4 limit amount, 5 limit seconds, 6 limit cost,
 --       7 the sender's sessions or '', 8 the one that has to be among them, then per job: id, queue, kind, data, owner or '', fingerprint or '', run_at in us or '', timeout, notify or '',
---       caps or '' (limits of jobs, counted by those that are made: a JSON array of key, amount, seconds of each)
+--       caps or '' (limits of jobs, counted by those that are made: a JSON array of key, amount, seconds of each), target or ''
 -- Returns {verdict, accepted us, count in window, seconds left in window, word, word, ...};
 --   verdict: ok | ended (the session) | limited | full_memory;
 --   word: new | scheduled | same | other (a repeat with another body) | full (no room in its queue)
@@ -11,7 +11,7 @@
 -- include clock
 -- include push
 -- include schedule
-local FIRST, FIELDS, NONE = 9, 10, {}
+local FIRST, FIELDS, NONE = 9, 11, {}
 local max_depth, max_percent = tonumber(ARGV[1]), tonumber(ARGV[2])
 local now = now_us()
 local accepted = digits(now)
@@ -113,6 +113,7 @@ for _, at in ipairs(fresh) do
     fields[n + 1], fields[n + 2], n = 'notify', ARGV[at + 8], n + 2
     redis.call('SADD', 'millrace:watched', id)
   end
+  if ARGV[at + 10] ~= '' then fields[n + 1], fields[n + 2], n = 'target', ARGV[at + 10], n + 2 end
   if later then
     local due = digits(run_at)
     fields[n + 1], fields[n + 2], fields[n + 3], fields[n + 4] = 'due', due, 'moment', due

@@ -84,6 +84,7 @@ class Submission:
             orjson.dumps([value for cap in self.caps for value in (cap.name, cap.amount, cap.seconds)])
             if self.caps
             else "",
+            ident(self.target) if self.target else "",
         )
 
 

@@ -3,17 +3,50 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from io import BytesIO
 from typing import Any
 
 import pytest
+from flask import Flask
 
-from api.body import DEEPEST
+from api.body import DEEPEST, MOST_PARTS
+from jobs.kernel import registry
+from jobs.kernel.command import Command
+from jobs.kernel.policy import Policy
 from tests.http.conftest import ORDER, Client
 
 NULL_IN_STRING = b'{"services": ["123"], "total_fee": "1", "customer_id": "a\\u0000b"}'
 HALF_PAIR = b'{"services": ["123"], "total_fee": "1", "customer_id": "\\ud800"}'
 HALF_PAIR_NAME = b'{"services": ["123"], "total_fee": "1", "\\ud800": 1}'
 TWICE = b'{"services": ["123"], "services": ["123"], "total_fee": "1"}'
+LARGEST = 8 << 20
+
+
+class Letter(Command, kind="test.letter", route="POST /v1/letters", policy=Policy("default"), most_bytes=LARGEST):
+    """Send a long letter."""
+
+    text: str = ""
+    parts: tuple[int, ...] = ()
+
+    def handle(self, ctx: Any, job: Any) -> None:
+        """Nothing is done with it."""
+
+
+registry.remove(Letter)
+
+
+@pytest.fixture
+def correspondent(make_app: Callable[[], Flask], signed_in: Callable[[Flask, str], Client]) -> Iterator[Client]:
+    """Somebody who may send letters."""
+    registry.add(Letter)
+    yield signed_in(make_app(), "user")
+    registry.remove(Letter)
+
+
+def letter(text: bytes, *, size: int = 0, more: bytes = b"") -> bytes:
+    """A letter, made as long as `size`."""
+    return b'{"text": "%s"%s}' % (text + b"x" * (size - len(b'{"text": ""}') - len(text + more)), more)
 
 
 @pytest.mark.parametrize(
@@ -154,6 +187,61 @@ def test_a_body_is_at_most_1_mib(user: Client, size: int, status: int) -> None:
     body = b'{"services": ["123"], "total_fee": "1", "customer_id": "%s"}' % (b"x" * (size - empty))
     assert len(body) == size
     assert user.raw(body).status_code == status
+
+
+@pytest.mark.parametrize("announced", [True, False])
+@pytest.mark.parametrize(("size", "status"), [(LARGEST, 202), (LARGEST + 1, 413)])
+def test_a_kind_may_take_larger_bodies(correspondent: Client, size: int, status: int, announced: bool) -> None:
+    body = letter(b"", size=size)
+    assert len(body) == size
+    sent: dict[str, Any] = {"data": body} if announced else {"input_stream": BytesIO(body)}
+    answer = correspondent(
+        "POST",
+        "/v1/letters",
+        content_type="application/json",
+        environ_overrides={"wsgi.input_terminated": True},
+        **sent,
+    )
+    assert answer.status_code == status, answer.get_json()
+    assert status == 202 or answer.get_json()["code"] == "body_too_large"
+
+
+def test_what_one_kind_may_take_is_too_large_for_others(correspondent: Client) -> None:
+    assert correspondent.raw(letter(b"", size=(1 << 20) + 1)).status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("more", "fields"),
+    [
+        (b', "text": "again"', ["text"]),
+        (b', "parts": [0, {}]', ["parts.1"]),
+        (b', "parts": ["\\ud800"]', ["parts.0", "parts.0"]),
+    ],
+    ids=["repeated", "wrong", "half a pair"],
+)
+def test_a_large_body_is_read_as_closely_as_any(correspondent: Client, more: bytes, fields: list[str]) -> None:
+    answer = correspondent.raw(letter("é".encode(), size=LARGEST // 2, more=more), "/v1/letters")
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.get_json()["errors"]] == fields
+
+
+@pytest.mark.parametrize(
+    ("text", "parts", "status"),
+    [
+        (b"", MOST_PARTS, 202),
+        (b"", MOST_PARTS + 1, 413),
+        (b"," * MOST_PARTS, 9, 202),
+        (b'\\",' * MOST_PARTS, 9, 202),
+        (b"\\\\", MOST_PARTS + 1, 413),
+    ],
+    ids=["most", "too many", "in a string", "behind quotes in a string", "behind a backslash"],
+)
+def test_a_large_body_has_room_for_long_texts_and_not_for_more_values(
+    correspondent: Client, text: bytes, parts: int, status: int
+) -> None:
+    more = b', "parts": [%s]' % b",".join([b"1"] * parts)
+    answer = correspondent.raw(letter(text, size=3 << 20, more=more), "/v1/letters")
+    assert answer.status_code == status, answer.get_json()
 
 
 @pytest.mark.parametrize(

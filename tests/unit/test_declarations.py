@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jobs.kernel import registry
-from jobs.kernel.command import Command
+from jobs.kernel.command import MOST_BYTES, Command
 from jobs.kernel.errors import DeclarationError
 from jobs.kernel.policy import Access, Policy
 from models import Order, OrderScope
@@ -53,6 +53,8 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "route outside /v1": ({"route": "POST /things"}, "METHOD /v1/path"),
     "route with GET": ({"route": "GET /v1/things"}, "METHOD /v1/path"),
     "no docstring": ({"doc": None}, "docstring"),
+    "a body larger than a worker may take": ({"most_bytes": MOST_BYTES + 1}, "most_bytes"),
+    "a body of nothing": ({"most_bytes": 0}, "most_bytes"),
     "no policy": ({"policy": None}, "policy"),
     "target without {id}": ({"route": "POST /v1/things", "target": Order}, "{id}"),
     "{id} without target": ({"route": "PUT /v1/things/{id}"}, "{id}"),
