@@ -12,12 +12,12 @@ from pydantic import Field
 from sqlalchemy import select, text
 
 from api.access import answers, caller, id_of, lasts
+from api.call_schemas import Call as CallShape
+from api.call_schemas import CallPage, CallSummary
 from api.documented import EventsOf, documented
 from api.reads.conditional import tagged
 from api.reads.lists import ByTime, Listing
 from api.reads.pages import ListQuery
-from api.schemas import Call as CallShape
-from api.schemas import CallPage, CallSummary
 from api.services import services
 from api.streams import Follower, Snapshot
 from jobs.calls import Workflow
