@@ -6,11 +6,13 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic import Field, RootModel
 
 from api.shapes import NumberedMeta, Page, Problem, Shape
 from jobs.kernel.outcome import State
-from models.call import Status
+from models.event import Delivery
+from models.task import Priority
+from models.task import Status as TaskStatus
 
 Money = Annotated[str, Field(pattern=r"^\d+\.\d{2}$", description="a decimal with two places", examples=["100.00"])]
 
@@ -86,49 +88,45 @@ class Service(Shape):
     name: str = Field(examples=["Inspection"])
 
 
-class CallSummary(Shape):
-    """A call as lists and streams show it. Its id is that of the job that places it."""
+class Task(Shape):
+    """A task. Its id is that of the job that made it, unless that made several."""
 
     id: UUID
     user_id: UUID
-    phone_number: str = Field(examples=["+15005550006"])
-    customer_name: str = Field(examples=["Ada Lovelace"])
-    workflow: str = Field(examples=["support"])
-    status: Status
-    sid: str | None = Field(description="the provider's name for it, as soon as it is known")
-    reason: str | None = Field(description="why it failed, or is open still")
-    duration: int | None = Field(description="seconds")
-    answered_by: str | None = Field(description="a person or a machine, where the provider tells", examples=["human"])
+    title: str = Field(examples=["Call the customer back"])
+    description: str | None
+    status: TaskStatus
+    priority: Priority
+    due_date: datetime | None
+    overdue_at: datetime | None = Field(description="when it was found to be past this due date, and not completed")
     created_at: datetime
     updated_at: datetime
-    version: int = Field(ge=1, description="also in the `ETag`, and the `id` of an event")
+    version: int = Field(ge=1, description="also in the `ETag`")
 
 
-class CallEvent(Shape):
-    """A status that a call has had."""
+class TaskStats(Shape):
+    """How many tasks there are, and of some sorts."""
 
-    status: Status
-    at: datetime
-    source: str = Field(description="`worker`, `callback` or `reconciliation`", examples=["callback"])
-
-
-class Call(CallSummary):
-    """A call, with every status that it has had, in the order of a call's life."""
-
-    timeline: list[CallEvent]
+    total: int
+    completed: int
+    in_progress: int
+    pending: int
+    high_priority: int
+    overdue: int = Field(description="past due and not completed")
 
 
-class CallCallback(BaseModel):
-    """What Twilio says of a call. All that it sends is signed, also what is not named here."""
+class Event(Shape):
+    """An event. Its id is that of the job that recorded it, and what the event sink knows it by."""
 
-    model_config = ConfigDict(extra="allow")
-
-    CallSid: str = Field("", examples=["CA0123456789abcdef0123456789abcdef"])
-    CallStatus: str = Field("", examples=["in-progress"])
-    SequenceNumber: str = Field("", description="counts the callbacks of one call", examples=["2"])
-    Timestamp: str = Field("", description="RFC 2822", examples=["Sat, 31 Jan 2026 09:30:00 +0000"])
-    CallDuration: str = Field("", description="seconds", examples=["42"])
-    AnsweredBy: str = Field("", examples=["human"])
+    id: UUID
+    user_id: UUID
+    name: str = Field(examples=["invoice.paid"])
+    details: dict[str, Any]
+    delivery: Delivery = Field(description="to the event sink; `none`: there was no sink when it was recorded")
+    delivered_at: datetime | None
+    reason: str | None = Field(description="why it could not be delivered")
+    created_at: datetime
+    version: int = Field(ge=1, description="also in the `ETag`")
 
 
 class SignedIn(Shape):
@@ -190,8 +188,14 @@ class OrderPage(Page[Order]):
     """One page of orders."""
 
 
-class CallPage(Page[CallSummary]):
-    """One page of calls."""
+class TaskPage(Page[Task]):
+    """One page of tasks."""
+
+    meta: NumberedMeta
+
+
+class EventPage(Page[Event]):
+    """One page of events."""
 
 
 class ServicePage(Page[Service]):

@@ -23,10 +23,10 @@ from werkzeug.datastructures import MultiDict
 
 from api import body, call_scripts
 from api.access import guard
+from api.call_schemas import CallCallback
 from api.documented import documented
 from api.flight import aside
 from api.headers import request_id
-from api.schemas import CallCallback
 from api.services import services
 from jobs.call_links import STATUS, VOICE, call_in
 from jobs.call_reports import RecordStatus

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Computed, Index, SmallInteger, text
+from sqlalchemy import CheckConstraint, ColumnElement, Computed, Index, SmallInteger, text
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -36,16 +36,20 @@ class Priority(StrEnum):
 PRIORITIES = tuple(Priority)
 RANKS = {priority: rank for rank, priority in enumerate(PRIORITIES)}
 
-WORDS = """
-    to_tsvector('simple'::regconfig, lower(regexp_replace(
-        title || ' ' || coalesce(description, ''), '[^[:alnum:]]+' COLLATE pg_c_utf8, ' ', 'g'
-    ) COLLATE pg_c_utf8))
+FOLDED = "regexp_replace(casefold(normalize({}, NFKC) COLLATE pg_unicode_fast), '[^[:alnum:]]+', ' ', 'g')"
+"""A text as its words alone, a space between them: alike however they were written, whatever the database's locale is."""
+
+WORDS = f"""
+    to_tsvector('simple'::regconfig, {FOLDED.format("title || ' ' || coalesce(description, '')")})
 """
-"""What a search looks at: the words of title and description as they stand there, whatever the database's locale is."""
+"""What a search looks at: the words of title and description."""
+
+WANTED = f"""
+    to_tsquery('simple'::regconfig, replace(nullif(btrim({FOLDED.format(":search")}), ''), ' ', ':* & ') || ':*')
+"""
+"""What a search looks for: each word of it as the beginning of one; nothing but words is left of it. Null where there is none."""
 
 OPEN = "status <> 'completed'"
-LAST, FIRST = "coalesce(due_date, 'infinity')", "coalesce(due_date, '-infinity')"
-"""Due dates as they are sorted by, upwards and downwards: those that have none come last both times."""
 
 
 class Task(Base):
@@ -73,12 +77,20 @@ class Task(Base):
     __table_args__ = (
         CheckConstraint("status IN ('pending', 'in_progress', 'completed')", name="status"),
         CheckConstraint("priority BETWEEN 0 AND 2", name="priority"),
-        # a user's list in each of its orders, by keyset; and an admin's, newest first
+        # somebody's list in each of its orders, by keyset; and an admin's
         Index("ix_tasks_owner", "owner_id", "created_at", "id"),
-        Index("ix_tasks_owner_due", "owner_id", text(LAST), "id"),
+        Index("ix_tasks_owner_due", "owner_id", "due_date", "id"),
         Index("ix_tasks_owner_priority", "owner_id", "priority", "id"),
         Index("ix_tasks_created", "created_at", "id"),
+        Index("ix_tasks_all_due", "due_date", "id"),
+        Index("ix_tasks_all_priority", "priority", "id"),
         # what is to be found overdue
         Index("ix_tasks_due", "due_date", postgresql_where=text(f"{OPEN} AND overdue_at IS NULL")),
         Index("ix_tasks_words", "words", postgresql_using="gin"),
     )
+
+
+def found_by(search: str) -> ColumnElement[bool]:
+    """Whether every word of a search begins a word of the task, in any order and case; where there is no word in it, no task
+    is found."""
+    return Task.words.bool_op("@@")(text(WANTED).bindparams(search=search))

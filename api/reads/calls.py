@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from functools import partial
-from typing import Literal
 from uuid import UUID
 
 import orjson
 from flask import Flask, Response
 from pydantic import Field
-from sqlalchemy import Select, select, text
+from sqlalchemy import select, text
 
-from api import terms
 from api.access import answers, caller, id_of, lasts
+from api.call_schemas import Call as CallShape
+from api.call_schemas import CallPage, CallSummary
 from api.documented import EventsOf, documented
 from api.reads.conditional import tagged
-from api.reads.pages import ListQuery, at, in_order, moment_and_id, page, position
-from api.schemas import Call as CallShape
-from api.schemas import CallPage, CallSummary
+from api.reads.lists import ByTime, Listing
+from api.reads.pages import ListQuery
 from api.services import services
 from api.streams import Follower, Snapshot
-from api.tokens import Caller
 from jobs.calls import Workflow
 from jobs.kernel.errors import NotFound
-from jobs.kernel.policy import Access
 from models import Call, CallEvent, views
 from models.call import Status
 from models.session import Sessions
@@ -43,9 +39,19 @@ LATER = select(Call).from_statement(
 class CallQuery(ListQuery):
     """What the list of calls can be asked."""
 
-    sort: Literal["-created_at", "created_at"] = Field("-created_at", description="newest first, or oldest first")
+    sort: ByTime = "-created_at"
     status: Status | None = Field(None, description="only calls that have this status now")
     workflow: Workflow | None = Field(None, description="only calls of this workflow")
+
+
+# walks ix_calls_owner, or for an admin ix_calls_created
+CALLS = Listing(
+    Call,
+    CallQuery,
+    views.call,
+    owner=Call.owner_id,
+    filters={"status": Call.status.__eq__, "workflow": Call.workflow.__eq__},
+)
 
 
 def register(app: Flask) -> None:
@@ -54,22 +60,16 @@ def register(app: Flask) -> None:
     app.add_url_rule("/v1/calls/<id>/events", "calls.events", events, methods=["GET"])
 
 
-@answers()
+@answers(cached=True)
 @documented(
     "List calls", description="Your own, newest first; an admin sees everyone's.", response=CallPage, query=CallQuery
 )
 def many() -> Response:
     """One page of the caller's calls."""
-    query, secret = terms.query(CallQuery), services().settings.secret_key
-    after = position(query, secret)
-    statement = _list(caller(), query, moment_and_id(after) if after else None)
-    with services().readers() as session:
-        rows = session.scalars(statement).all()
-    shown = page(rows, query, secret, show=views.call, place=lambda row: at(row.created_at, row.id))
-    return Response(orjson.dumps(shown), content_type="application/json")
+    return CALLS.answer()
 
 
-@answers()
+@answers(cached=True)
 @documented("Read a call", description="With every status that it has had.", response=CallShape, conditional=True)
 def one(id: str) -> Response:
     """One call of the caller's, or any for an admin; in one statement, so that its timeline is that of its version."""
@@ -113,15 +113,3 @@ def later(readers: Sessions, known: Mapping[UUID, int]) -> dict[UUID, Snapshot]:
 
 def _snapshot(row: Call) -> Snapshot:
     return Snapshot(row.version, orjson.dumps(views.call(row)), Status(row.status).final)
-
-
-def _list(who: Caller, query: CallQuery, after: tuple[datetime, UUID] | None) -> Select[Call]:
-    """The page's statement, with one row too many. It walks ix_calls_owner, or for an admin ix_calls_created."""
-    statement = select(Call).limit(query.limit + 1)
-    if not Access.ADMIN.admits(who.role):
-        statement = statement.where(Call.owner_id == who.id)
-    if query.status is not None:
-        statement = statement.where(Call.status == query.status)
-    if query.workflow is not None:
-        statement = statement.where(Call.workflow == query.workflow)
-    return in_order(statement, Call.created_at, Call.id, after, newest_first=query.sort.startswith("-"))

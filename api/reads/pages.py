@@ -15,12 +15,9 @@ from uuid import UUID
 
 import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
-from sqlalchemy import Select, tuple_
-from sqlalchemy.orm import InstrumentedAttribute
 
 from jobs.kernel.errors import Invalid
 from jobs.kernel.times import Time, from_micros, micros
-from models import Base
 
 MAC_BYTES = 12
 
@@ -28,7 +25,6 @@ MOST_PAGES = 1_000_000_000
 """Beyond any list there is; what comes before such a page can still be counted by PostgreSQL."""
 
 Row = TypeVar("Row")
-Shown = TypeVar("Shown", bound=Base)
 Position = list[Any]
 """Where a page ends: the sort key of its last row, as JSON values."""
 
@@ -52,6 +48,11 @@ class ListQuery(BaseModel):
         None, max_length=512, description="`meta.next_cursor` of the page before, with the same filters and sort"
     )
 
+    @property
+    def number(self) -> int | None:
+        """The page that is asked for by its number, and then all items are counted."""
+        return None
+
 
 class NumberedQuery(ListQuery):
     """What a list can be asked that has page numbers too."""
@@ -66,9 +67,8 @@ class NumberedQuery(ListQuery):
         return page
 
     @property
-    def offset(self) -> int:
-        """How many items come before the page."""
-        return (self.page - 1) * self.limit if self.page else 0
+    def number(self) -> int | None:
+        return self.page
 
 
 def position(query: ListQuery, secret: str) -> Position | None:
@@ -96,45 +96,25 @@ def page(
     *,
     show: Callable[[Row], dict[str, Any]],
     place: Callable[[Row], Position],
+    total: int | None = None,
 ) -> dict[str, Any]:
-    """The envelope of a page. `rows`: up to `limit` + 1 of them, the one too many telling that there is a next page."""
+    """The envelope of a page. `rows`: up to `limit` + 1 of them, the one too many telling that there is a next page.
+    `total`: the items of all pages, of a page that was asked for by its number."""
     shown = rows[: query.limit]
     more = len(rows) > query.limit
-    return {
-        "data": [show(row) for row in shown],
-        "meta": {"limit": query.limit, "next_cursor": _seal(query, place(shown[-1]), secret) if more else None},
-    }
+    meta = {"limit": query.limit, "next_cursor": _seal(query, place(shown[-1]), secret) if more else None}
+    if total is not None:
+        meta |= {"page": query.number, "total_pages": ceil(total / query.limit), "total": total}
+    return {"data": [show(row) for row in shown], "meta": meta}
 
 
-def numbered(shown: dict[str, Any], query: NumberedQuery, total: int) -> dict[str, Any]:
-    """The envelope of a page that was asked for by its number. `total`: the items of all pages; there may be none."""
-    told = {"page": query.page, "total_pages": ceil(total / query.limit), "total": total}
-    return {"data": shown["data"], "meta": shown["meta"] | told}
-
-
-def in_order(
-    statement: Select[Shown],
-    moment: InstrumentedAttribute[datetime],
-    key: InstrumentedAttribute[UUID],
-    after: tuple[datetime, UUID] | None,
-    *,
-    newest_first: bool,
-) -> Select[Shown]:
-    """The rows by time, then id, and of them those after a position (keyset pagination)."""
-    if newest_first:
-        statement = statement.order_by(moment.desc(), key.desc())
-        return statement if after is None else statement.where(tuple_(moment, key) < tuple_(*after))
-    statement = statement.order_by(moment, key)
-    return statement if after is None else statement.where(tuple_(moment, key) > tuple_(*after))
-
-
-def at(moment: datetime, row_id: UUID) -> Position:
-    """The position of a row in a list sorted by time, then id."""
-    return [micros(moment), row_id.hex]
+def at(value: datetime | int | None, row_id: UUID) -> Position:
+    """The position of a row in a list sorted by a value, then id."""
+    return [micros(value) if isinstance(value, datetime) else value, row_id.hex]
 
 
 def moment_and_id(place: Position) -> tuple[datetime, UUID]:
-    """The sort key that `at` made a position of."""
+    """The sort key that `at` made a position of, where that begins with a time."""
     moment, row_id = place
     return from_micros(moment), UUID(hex=row_id)
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 from uuid import UUID
 
 import orjson
 from flask import Flask, Response
 from pydantic import Field, StringConstraints
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import or_, select
 
-from api import terms
 from api.access import answers, caller, id_of
 from api.documented import documented
 from api.reads.conditional import tagged
-from api.reads.pages import NumberedQuery, at, in_order, moment_and_id, numbered, page, position
+from api.reads.lists import ByTime, Condition, Listing
+from api.reads.pages import NumberedQuery
 from api.schemas import User as UserShape
 from api.schemas import UserPage
 from api.services import services
@@ -29,10 +29,30 @@ Search = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,254}$")]
 class UserQuery(NumberedQuery):
     """What the list of users can be asked."""
 
-    sort: Literal["-created_at", "created_at"] = Field("-created_at", description="newest first, or oldest first")
+    sort: ByTime = "-created_at"
     search: Search | None = Field(None, description="only users with this in their email or name, in whatever case")
     role: Role | None = Field(None, description="only users of this role")
     disabled: bool | None = Field(None, description="only users who are disabled, or are not")
+
+
+def _named(search: str) -> Condition:
+    """A part of a word has no index here without an extension."""
+    return or_(*(column.icontains(search, autoescape=True) for column in (User.email, User.name)))
+
+
+def _disabled(so: bool) -> Condition:
+    return User.disabled_at.is_not(None) if so else User.disabled_at.is_(None)
+
+
+# unless it is narrowed, it walks ix_users_created
+USERS = Listing(
+    User,
+    UserQuery,
+    views.user,
+    owner=None,
+    among=(User.deleted_at.is_(None),),
+    filters={"search": _named, "role": User.role.__eq__, "disabled": _disabled},
+)
 
 
 def register(app: Flask) -> None:
@@ -41,7 +61,7 @@ def register(app: Flask) -> None:
     app.add_url_rule("/v1/users/<id>", "users.get", one, methods=["GET"])
 
 
-@answers(Access.ADMIN)
+@answers(Access.ADMIN, cached=True)
 @documented(
     "List users",
     description="By `cursor`, which is stable while others come in; or by `page`, and then `meta` counts them all.",
@@ -50,25 +70,10 @@ def register(app: Flask) -> None:
 )
 def many() -> Response:
     """One page of all users."""
-    query, secret = terms.query(UserQuery), services().settings.secret_key
-    after, wanted = position(query, secret), _wanted(query)
-    statement = in_order(
-        select(User).where(*wanted),
-        User.created_at,
-        User.id,
-        moment_and_id(after) if after else None,
-        newest_first=query.sort.startswith("-"),
-    )
-    with services().readers() as session:
-        rows = session.scalars(statement.limit(query.limit + 1).offset(query.offset)).all()
-        total = session.scalar(select(func.count()).select_from(User).where(*wanted)) if query.page else None
-    shown = page(rows, query, secret, show=views.user, place=lambda row: at(row.created_at, row.id))
-    if total is not None:
-        shown = numbered(shown, query, total)
-    return Response(orjson.dumps(shown), content_type="application/json")
+    return USERS.answer()
 
 
-@answers()
+@answers(cached=True)
 @documented("Read whoever asks", response=UserShape, conditional=True)
 def me() -> Response:
     """The caller. Raises SessionEnded for one who has been deleted just now."""
@@ -78,7 +83,7 @@ def me() -> Response:
         raise SessionEnded from None
 
 
-@answers()
+@answers(cached=True)
 @documented("Read a user", description="Yourself; an admin reads everybody.", response=UserShape, conditional=True)
 def one(id: str) -> Response:
     """The caller, or anybody for an admin."""
@@ -94,16 +99,3 @@ def _shown(user: UUID) -> Response:
     if row is None:
         raise NotFound
     return tagged(orjson.dumps(views.user(row)), views.etag(row.version))
-
-
-def _wanted(query: UserQuery) -> list[ColumnElement[bool]]:
-    """Who is on the list. Unless it is narrowed, it is walked by ix_users_created."""
-    wanted: list[ColumnElement[bool]] = [User.deleted_at.is_(None)]
-    if query.search is not None:
-        found = (column.icontains(query.search, autoescape=True) for column in (User.email, User.name))
-        wanted.append(or_(*found))
-    if query.role is not None:
-        wanted.append(User.role == query.role)
-    if query.disabled is not None:
-        wanted.append(User.disabled_at.is_not(None) if query.disabled else User.disabled_at.is_(None))
-    return wanted

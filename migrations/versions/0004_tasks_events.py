@@ -16,9 +16,9 @@ depends_on = None
 
 INSTANT = sa.DateTime(timezone=True)
 WORDS = """
-    to_tsvector('simple'::regconfig, lower(regexp_replace(
-        title || ' ' || coalesce(description, ''), '[^[:alnum:]]+' COLLATE pg_c_utf8, ' ', 'g'
-    ) COLLATE pg_c_utf8))
+    to_tsvector('simple'::regconfig, regexp_replace(
+        casefold(normalize(title || ' ' || coalesce(description, ''), NFKC) COLLATE pg_unicode_fast), '[^[:alnum:]]+', ' ', 'g'
+    ))
 """
 
 
@@ -54,12 +54,13 @@ def tasks() -> None:
         sa.CheckConstraint("status IN ('pending', 'in_progress', 'completed')", name=op.f("ck_tasks_status")),
         sa.CheckConstraint("priority BETWEEN 0 AND 2", name=op.f("ck_tasks_priority")),
     )
-    last = sa.text("coalesce(due_date, 'infinity')")
     undone = sa.text("status <> 'completed' AND overdue_at IS NULL")
     op.create_index("ix_tasks_owner", "tasks", ["owner_id", "created_at", "id"])
-    op.create_index("ix_tasks_owner_due", "tasks", ["owner_id", last, "id"])
+    op.create_index("ix_tasks_owner_due", "tasks", ["owner_id", "due_date", "id"])
     op.create_index("ix_tasks_owner_priority", "tasks", ["owner_id", "priority", "id"])
     op.create_index("ix_tasks_created", "tasks", ["created_at", "id"])
+    op.create_index("ix_tasks_all_due", "tasks", ["due_date", "id"])
+    op.create_index("ix_tasks_all_priority", "tasks", ["priority", "id"])
     op.create_index("ix_tasks_due", "tasks", ["due_date"], postgresql_where=undone)
     op.create_index("ix_tasks_words", "tasks", ["words"], postgresql_using="gin")
 

@@ -20,7 +20,7 @@ import requests
 from flask import Flask
 
 from api import streams
-from api.schemas import CallSummary
+from api.call_schemas import CallSummary
 from config import Settings
 from local.postgres import Postgres
 from tests.conftest import Person

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from api.schemas import Call, CallPage
+from api.call_schemas import Call, CallPage
 from models.call import Status
 from tests.http.conftest import Client, statements
 
