@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -47,7 +47,7 @@ def services(settings: Settings) -> Services:
 
 class Outside:
     """`jobs.kernel.ports.Outside`, for one execution. `roles`: of its sender, as they were when it began. `ours`: whether
-    its lease cannot be another worker's yet."""
+    its lease cannot be another worker's yet. `committed`: told, after each commit, which scopes it has changed."""
 
     def __init__(
         self,
@@ -57,12 +57,14 @@ class Outside:
         clock: Clock,
         roles: Mapping[UUID, str],
         ours: Callable[[], bool],
+        committed: Callable[[Collection[str]], None],
     ) -> None:
         self._sessions = sessions
         self._services = services
         self._clock = clock
         self._roles = roles
         self._ours = ours
+        self._committed = committed
         self.settings = settings
 
     @property
@@ -76,7 +78,9 @@ class Outside:
     def transaction(self) -> Iterator[Context]:
         """One transaction, committed when the block ends, rolled back when it raises."""
         with self._sessions.begin() as session:
-            yield Context(session, self.settings, self._clock(), self._roles)
+            ctx = Context(session, self.settings, self._clock(), self._roles)
+            yield ctx
+        self._committed(ctx.drops)
 
     def enter(self, circuit: str, *, turn: str | None = None) -> AbstractContextManager[Permit]:
         """Leave to ask a service, for the length of a block. Raises Snooze, and what Redis raises."""

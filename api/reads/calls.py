@@ -54,7 +54,7 @@ def register(app: Flask) -> None:
     app.add_url_rule("/v1/calls/<id>/events", "calls.events", events, methods=["GET"])
 
 
-@answers()
+@answers(cached=True)
 @documented(
     "List calls", description="Your own, newest first; an admin sees everyone's.", response=CallPage, query=CallQuery
 )
@@ -69,7 +69,7 @@ def many() -> Response:
     return Response(orjson.dumps(shown), content_type="application/json")
 
 
-@answers()
+@answers(cached=True)
 @documented("Read a call", description="With every status that it has had.", response=CallShape, conditional=True)
 def one(id: str) -> Response:
     """One call of the caller's, or any for an admin; in one statement, so that its timeline is that of its version."""

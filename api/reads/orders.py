@@ -41,7 +41,7 @@ def register(app: Flask) -> None:
     app.add_url_rule("/v1/orders/<id>", "orders.get", one, methods=["GET"])
 
 
-@answers()
+@answers(cached=True)
 @documented(
     "List orders",
     description="Your own, newest first; an admin sees everyone's. The two times bound a half-open interval: "
@@ -60,7 +60,7 @@ def many() -> Response:
     return Response(orjson.dumps(shown), content_type="application/json")
 
 
-@answers()
+@answers(cached=True)
 @documented("Read an order", response=OrderShape, conditional=True)
 def one(id: str) -> Response:
     """One order of the caller's, or any for an admin."""

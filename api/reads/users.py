@@ -41,7 +41,7 @@ def register(app: Flask) -> None:
     app.add_url_rule("/v1/users/<id>", "users.get", one, methods=["GET"])
 
 
-@answers(Access.ADMIN)
+@answers(Access.ADMIN, cached=True)
 @documented(
     "List users",
     description="By `cursor`, which is stable while others come in; or by `page`, and then `meta` counts them all.",
@@ -68,7 +68,7 @@ def many() -> Response:
     return Response(orjson.dumps(shown), content_type="application/json")
 
 
-@answers()
+@answers(cached=True)
 @documented("Read whoever asks", response=UserShape, conditional=True)
 def me() -> Response:
     """The caller. Raises SessionEnded for one who has been deleted just now."""
@@ -78,7 +78,7 @@ def me() -> Response:
         raise SessionEnded from None
 
 
-@answers()
+@answers(cached=True)
 @documented("Read a user", description="Yourself; an admin reads everybody.", response=UserShape, conditional=True)
 def one(id: str) -> Response:
     """The caller, or anybody for an admin."""

@@ -9,7 +9,7 @@ from typing import Any, cast
 from uuid import UUID
 
 from jobs.kernel import registry
-from jobs.kernel.effects import Effects
+from jobs.kernel.effects import Effects, implied
 from jobs.kernel.envelope import load
 from jobs.kernel.errors import Failed
 from jobs.kernel.outcome import State
@@ -62,6 +62,11 @@ class JobRecord:
     run: int = 1
     in_doubt: bool = False
     effects: Effects | None = None
+
+    @property
+    def changes(self) -> tuple[Effects | None, ...]:
+        """What its outcome changes in Redis."""
+        return implied(self.kind, self.owner), self.effects
 
     @property
     def perhaps_final(self) -> bool:
