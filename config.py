@@ -115,7 +115,10 @@ class Settings(BaseSettings):
     )
     overdue_every_seconds: int = Field(300, ge=1, description="between two looks for tasks that are overdue")
 
-    cache_ttl_seconds: int = Field(60, ge=0, description="how long reads stay cached; 0: they are not")
+    cache_ttl_seconds: int = Field(60, ge=0, le=3600, description="how long reads stay cached; 0: they are not")
+    read_replica_lag_seconds: int = Field(
+        0, ge=0, le=600, description="how late READ_DATABASE_URL may be; 0: it is the server that workers write to"
+    )
     lease_seconds: int = Field(6, ge=2, le=600, description="a worker's claim on a job, renewed while it works")
     batch_size: int = Field(
         500, ge=1, le=1000, description="the most commands in one transaction; a worker finds its own pace below it"

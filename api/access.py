@@ -12,12 +12,13 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
-from flask import Flask, g, request
+from flask import Flask, g, make_response, request
 from flask.typing import ResponseReturnValue
 from structlog.contextvars import bind_contextvars
 from werkzeug.routing import BaseConverter
 
 from api.accounts import stands
+from api.cache import NOTHING, Looked, Place
 from api.services import services
 from api.tokens import Caller
 from jobs.kernel import registry
@@ -67,12 +68,13 @@ def answers(
     """Declare what is answered here and now, most of all a read, and who may use it.
 
     It counts against the caller's limit, without a token against that of the address; and what is `about_sessions`,
-    which cannot be done without Redis, against one of the session alone. Such a view raises SessionEnded, RateLimited, and
+    which cannot be done without Redis, against one of the session alone. What is `cached` is kept for whoever asked, until
+    something changes in its domain (the first word of its endpoint). Such a view raises SessionEnded, RateLimited, and
     what `guard` says.
     """
 
     def declare(view: View) -> View:
-        guarded = guard(access)(view)
+        guarded = guard(access)(kept(view) if cached else view)
 
         @wraps(guarded)
         def counted(**arguments: Any) -> ResponseReturnValue:
@@ -81,7 +83,8 @@ def answers(
             if who is not None and about_sessions:
                 limits.count_session(who.id, who.session)
             elif who is not None:
-                count_in_session(who)
+                place = g.place = services().cache.place(who) if cached else None
+                g.looked = count_in_session(who, place)
             elif access is Access.HOLDER:
                 limits.count_address()
             return guarded(**arguments)
@@ -92,6 +95,16 @@ def answers(
     return declare
 
 
+def kept(view: View) -> View:
+    """Have what a view answers kept, and shown again; for a caller whose request was counted."""
+
+    @wraps(view)
+    def shown(**arguments: Any) -> ResponseReturnValue:
+        return services().cache.answer(g.place, g.looked, lambda: make_response(view(**arguments)))
+
+    return shown
+
+
 def ends_sessions(view: View) -> View:
     """Declare what ends a session, and sees for itself that the one it is asked in lasts: it is not counted, because it
     can be done only as often as there are sessions."""
@@ -100,14 +113,15 @@ def ends_sessions(view: View) -> View:
     return guarded
 
 
-def count_in_session(who: Caller) -> None:
-    """Count what somebody asks whose session lasts. Without Redis nothing is counted, and PostgreSQL knows whose sessions
-    have all ended. Raises SessionEnded, RateLimited."""
+def count_in_session(who: Caller, place: Place | None = None) -> Looked:
+    """Count what somebody asks whose session lasts, and see whether its answer is kept. Without Redis nothing is counted, and
+    PostgreSQL knows whose sessions have all ended. Raises SessionEnded, RateLimited."""
     try:
-        services().limits.count_caller(who)
+        return services().limits.count_caller(who, place)
     except (QueueDown, QueueFull):
         if not stands(who.id, who.session_version):
             raise SessionEnded from None
+        return NOTHING
 
 
 def lasts(limits: Limits, who: Caller) -> bool:

@@ -13,6 +13,7 @@ import jobs
 from api import auth, body, cli, docs, headers, health, openapi, problems, reads, twilio_inbound, writes
 from api import jobs as job_reads
 from api.access import Named
+from api.cache import Cache
 from api.limits import Limits
 from api.reads import calls
 from api.services import NAME, Services
@@ -25,6 +26,7 @@ from jobs.kernel import broker, log
 from jobs.kernel.circuits import Circuits
 from jobs.kernel.ledger import Ledger
 from jobs.kernel.submit import Submitter
+from jobs.kernel.telling import Telling
 from models import Base
 from models.session import reader
 
@@ -55,7 +57,8 @@ def create_app(settings: Settings | None = None) -> Flask:
 def _services(app: Flask, settings: Settings) -> Services:
     redis = broker.connect(settings.redis_url)
     readers = reader(settings.read_database_url or settings.database_url)
-    ledger = Ledger(redis, readers)
+    telling = Telling(redis, lag=settings.read_replica_lag_seconds, ttl=settings.cache_ttl_seconds)
+    ledger = Ledger(redis, readers, telling)
     return Services(
         settings=settings,
         redis=redis,
@@ -64,6 +67,7 @@ def _services(app: Flask, settings: Settings) -> Services:
         ledger=ledger,
         circuits=Circuits(redis, settings),
         limits=Limits(app, settings, redis),
+        cache=Cache(redis, settings, telling),
         tokens=Tokens(app, settings),
         sessions=UserSessions(redis),
         waiting=Waiting(settings.redis_url, ledger),

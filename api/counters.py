@@ -25,6 +25,9 @@ KNOWN = 10_000
 
 ENDED, NO_ROOM = -1, -2
 
+Asked = tuple[str | bytes | int, ...]
+"""Where the answer may be kept, as count.lua takes it; nothing where it is not."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -42,13 +45,14 @@ class Counters(RedisStorage):
 
     def incr(self, key: str, expiry: int, amount: int = 1) -> int:
         """The count in the window, this one included. Raises what `look` does, and QueueFull."""
-        count, left = self._ask(self.prefixed_key(key), expiry, amount, g.pop("asked_session", None))
+        session, place = g.pop("asked", (None, ()))
+        count, left = self._ask(self.prefixed_key(key), expiry, amount, session, place)
         g.window = key, count, max(0, left)
         return count
 
-    def look(self, session: Session) -> None:
+    def look(self, session: Session, place: Asked = ()) -> None:
         """Count nothing, and only see whether a session lasts. Raises SessionEnded, QueueDown."""
-        self._ask("", 0, 0, session)
+        self._ask("", 0, 0, session, place)
 
     def get(self, key: str) -> int:
         known = g.get("window")
@@ -58,13 +62,13 @@ class Counters(RedisStorage):
         known = g.get("window")
         return time() + known[2] if known and known[0] == key else super().get_expiry(key)
 
-    def _ask(self, key: str, expiry: int, amount: int, session: Session | None) -> tuple[int, int]:
+    def _ask(self, key: str, expiry: int, amount: int, session: Session | None, place: Asked) -> tuple[int, int]:
         if session in self._ended:
             raise SessionEnded
         if monotonic() < self._away_until:
             raise QueueDown
         try:
-            count, left = self._count([key, expiry, amount, *(session or ("", ""))])
+            count, left, *found = self._count([key, expiry, amount, *(session or ("", "")), *place])
         except broker.LOST as lost:
             self._away_until = monotonic() + PAUSE
             log.warning("limits_not_counted")
@@ -74,6 +78,8 @@ class Counters(RedisStorage):
             raise SessionEnded
         if count == NO_ROOM:
             raise QueueFull(retry_after=5)
+        if found:
+            g.found = found
         return int(count), int(left)
 
     def _remember(self, session: Session) -> None:

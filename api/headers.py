@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from flask import Flask, Response, current_app, request
+from flask import Flask, Response, current_app, g, request
 from flask_cors import CORS
 from secure import (
     ContentSecurityPolicy,
@@ -116,6 +116,8 @@ def _finish(response: Response) -> Response:
     if rule is not None and rule.rule.startswith("/v1"):
         _keep_private(response, rule.endpoint, more)
     more.update(limit_headers(services().limits.state()))
+    if (cache := g.get("cache")) is not None:
+        more["X-Cache"] = cache
     # Path is the route's rule: the real one may hold what must not be logged.
     log.info(
         "request",

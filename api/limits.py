@@ -19,6 +19,7 @@ from flask_limiter import Limiter
 from limits import RateLimitItem, parse_many
 from redis import Redis
 
+from api.cache import LEASE, NOTHING, Looked, Place
 from api.counters import Counters
 from api.sessions import named
 from api.tokens import Caller
@@ -75,10 +76,11 @@ class Limits:
             if limit.per_job and (item := self._items[limit.setting])
         )
 
-    def count_caller(self, who: Caller) -> None:
-        """Count what somebody asks, but for a write that is submitted; nothing of a session that has ended. Raises
-        SessionEnded, RateLimited; QueueDown or QueueFull where it could not be counted."""
-        self._hit(self._user, "user", who.id, named(who.id, who.session))
+    def count_caller(self, who: Caller, place: Place | None = None) -> Looked:
+        """Count what somebody asks, but for a write that is submitted; nothing of a session that has ended. What is found
+        where the answer may be kept. Raises SessionEnded, RateLimited; QueueDown or QueueFull where it could not be counted."""
+        self._hit(self._user, "user", who.id, named(who.id, who.session), place)
+        return Looked(*g.pop("found", NOTHING))
 
     def look(self, who: Caller) -> None:
         """Count nothing, and see whether somebody's session lasts. Raises SessionEnded, QueueDown."""
@@ -109,12 +111,20 @@ class Limits:
         known: LimitState | None = g.get("limit_state")
         return known
 
-    def _hit(self, item: RateLimitItem | None, what: str, whose: object, session: Session | None = None) -> None:
+    def _hit(
+        self,
+        item: RateLimitItem | None,
+        what: str,
+        whose: object,
+        session: Session | None = None,
+        place: Place | None = None,
+    ) -> None:
+        asked = (item.amount if item else 0, place.key, place.field, place.seconds, LEASE) if place else ()
         if item is None:
             if session is not None:
-                self._counters.look(session)
+                self._counters.look(session, asked)
             return
-        g.asked_session = session
+        g.asked = session, asked
         allowed = self._limiter.limiter.hit(item, self._key(what, whose), SCOPE)
         _, count, left = g.window
         g.limit_state = LimitState(item.amount, max(0, item.amount - count), left)

@@ -15,6 +15,7 @@ from jobs.kernel.submit import Submitter
 from models.session import Sessions
 
 if TYPE_CHECKING:
+    from api.cache import Cache
     from api.limits import Limits
     from api.sessions import UserSessions
     from api.streams import Streams
@@ -36,6 +37,7 @@ class Services:
     ledger: Ledger
     circuits: Circuits
     limits: Limits
+    cache: Cache
     tokens: Tokens
     sessions: UserSessions
     waiting: Waiting

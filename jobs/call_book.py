@@ -57,6 +57,7 @@ class CallBook(CallCourse):
         if not added:  # another execution of the same job has entered it in between
             return call
         call_store.add_event(self._session, call, Status.REQUESTED, moment, "worker", None)
+        self._ctx.drop("calls", owner)
         return call
 
     def dial(self, call_id: UUID) -> Call:
@@ -133,7 +134,8 @@ class CallBook(CallCourse):
             call.guessed = True
             self.bind(call, candidates[0], "reconciliation")
         elif call.reason != SEVERAL:
-            call.reason, call.version = SEVERAL, call.version + 1
+            call.reason = SEVERAL
+            self.changed(call)
             log.error("call_ambiguous", call_id=str(call.id), sids=[each.sid for each in candidates])
         return call
 
@@ -151,7 +153,7 @@ class CallBook(CallCourse):
         if self.is_given_up(call):
             self.advance(call, Status.UNKNOWN)
             call.reason = call.reason or "The carrier could not be asked what became of it."
-            call.version += 1
+            self.changed(call)
             log.error("call_left_unknown", call_id=str(call.id), reason=call.reason)
             return failed(Failed("Nobody knows whether the call was placed.", code="outcome_unknown"))
         return Again(self._ctx.now + self._between_looks, counted=False)

@@ -68,8 +68,13 @@ class CallCourse:
             call.status = status.value
             call.updated_at = max(call.updated_at, self._ctx.now)
         if new or follows:
-            call.version += 1
+            self.changed(call)
         return new or follows
+
+    def changed(self, call: Call) -> None:
+        """Something of a call is another that can be seen."""
+        call.version += 1
+        self._ctx.drop("calls", call.owner_id)
 
     def bind(
         self, call: Call, placed: Placed, source: str, at: datetime | None = None, sequence: int | None = None
@@ -85,4 +90,4 @@ class CallCourse:
         call.answered_by = placed.answered_by or call.answered_by
         moved = self.advance(call, Status(placed.status), source, at, sequence)
         if not moved and before != (call.sid, call.duration, call.answered_by, call.reason):
-            call.version += 1
+            self.changed(call)

@@ -14,6 +14,7 @@ from pydantic import Field, StringConstraints
 from jobs.call_book import BEFORE, CallBook
 from jobs.kernel.command import Command
 from jobs.kernel.context import Context
+from jobs.kernel.effects import drops
 from jobs.kernel.envelope import Job
 from jobs.kernel.errors import NotFound, Rejected
 from jobs.kernel.outcome import Again, Outcome, rejected, succeeded
@@ -78,7 +79,7 @@ class RecordStatus(Command, kind="calls.record_status", policy=TOLD):
             CallBook(ctx).hear(call, placed, "callback", at, self.sequence, signed=self.call is not None)
         except Rejected as refusal:
             return rejected(refusal)
-        return succeeded()
+        return succeeded(effects=drops("calls", [call.owner_id]))
 
 
 def _of_nobody(ctx: Context, job: Job[Any]) -> Outcome:

@@ -18,6 +18,7 @@ from uuid import UUID
 
 from jobs import precondition, rules
 from jobs.kernel.context import Context
+from jobs.kernel.effects import Effects, drops
 from jobs.kernel.envelope import Job
 from jobs.kernel.errors import Conflict, Forbidden, NotFound, Rejected
 from jobs.kernel.outcome import Again, Outcome, rejected, succeeded
@@ -69,7 +70,7 @@ class OrderBook:
         values = job.command.values()
         entry = self._target(job, deleting=values is None) if job.target else None
         if values is None:
-            return self._remove(entry)
+            return self._remove(entry, job)
         if unknown := self._unknown(values.get("services", ())):
             raise Conflict(f"There is no service {', '.join(unknown)}.", code="unknown_service")
         if "customer_id" in values and values["customer_id"] is None:
@@ -82,7 +83,7 @@ class OrderBook:
         if later := self._too_soon(job, scopes):
             return later
         entry = self._amend(entry, job, values) if entry else self._place(job, owner, customer, values)
-        return succeeded(views.order(entry))
+        return succeeded(views.order(entry), effects=_seen_by(entry, job))
 
     def _unknown(self, codes: Iterable[str]) -> list[str]:
         """Those codes that the catalogue has not; it is read anew before anything is refused."""
@@ -148,12 +149,12 @@ class OrderBook:
         self._keep(entry)
         return entry
 
-    def _remove(self, entry: Entry | None) -> Outcome:
+    def _remove(self, entry: Entry | None, job: Job[Any]) -> Outcome:
         if entry is None:
             raise NotFound
         entry.deleted = True
         self._forget(entry)
-        return succeeded()
+        return succeeded(effects=_seen_by(entry, job))
 
     def _keep(self, entry: Entry) -> None:
         self.orders[entry.id] = entry
@@ -207,6 +208,11 @@ class OrderBook:
             if entry:
                 pairs.add((owner, entry.customer_id))
         return pairs
+
+
+def _seen_by(entry: Entry, job: Job[Any]) -> Effects | None:
+    """Who sees the order another than before, where it is not who sent the job."""
+    return drops("orders", [entry.owner_id]) if entry.owner_id != job.owner else None
 
 
 def owner_of(job: Job[Any]) -> UUID:

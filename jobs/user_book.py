@@ -15,7 +15,7 @@ from uuid import UUID
 
 from jobs import precondition
 from jobs.kernel.context import Context
-from jobs.kernel.effects import Effects, sessions_end
+from jobs.kernel.effects import Effects, drops_of, scope, sessions_end
 from jobs.kernel.envelope import Job
 from jobs.kernel.errors import Conflict, Forbidden, NotFound, Rejected
 from jobs.kernel.outcome import Outcome, rejected, succeeded
@@ -83,8 +83,8 @@ class UserBook:
         entry.version += 1
         entry.changed = True
         self._keep(entry)
-        effects = _end_sessions(entry) if ends or (disabled and not was_disabled) else None
-        return succeeded(views.user(entry), effects=effects)
+        ended = _end_sessions(entry) if ends or (disabled and not was_disabled) else None
+        return succeeded(views.user(entry), effects=drops_of([scope("users", entry.id)], ended))
 
     def remove(self, job: Job[Any]) -> Outcome:
         """Mark the target as deleted, which frees its email. Raises NotFound, Forbidden, PreconditionFailed."""
@@ -92,7 +92,7 @@ class UserBook:
         self._forget(entry)
         entry.deleted_at = job.moment
         entry.changed = True
-        return succeeded(effects=_end_sessions(entry))
+        return succeeded(effects=drops_of([scope("users", entry.id)], _end_sessions(entry)))
 
     def rehash(self, user: UUID, session_version: int, password_hash: str) -> Outcome:
         """Another hash of the password that a user had at that `session_version`, unless it is another by now."""

@@ -6,7 +6,9 @@ own. The last one the executor takes, in the transaction that the receipt is wri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from uuid import UUID
 
 import structlog
@@ -16,6 +18,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from config import Settings
 from jobs.kernel.command import Command, is_conducted
 from jobs.kernel.context import Context, nobody
+from jobs.kernel.effects import Applier, drops_of
 from jobs.kernel.envelope import Job
 from jobs.kernel.outcome import SAID, said
 from jobs.kernel.ports import LeaseLost
@@ -49,6 +52,8 @@ class Conductor:
         self._services = services or Services()
         self._reports = reports
         self._executor = Executor(sessions, settings, reports)
+        redis = self._services.redis
+        self._effects = Applier(redis, settings.read_replica_lag_seconds) if redis is not None else None
 
     def run(self, work: Work, ours: Callable[[], bool]) -> list[Settlement]:
         """Carry a job out to its last commit; its settlement. `ours`: whether its lease cannot be another worker's yet."""
@@ -62,25 +67,39 @@ class Conductor:
         try:
             first, roles = self._open(work, job, clock)
             if first is not None:
-                return [Settlement(work.delivery, first)]
+                return [work.settled(first)]
             if work.outcome is None:
-                report = self._reports([work])
-                outside = Outside(self._sessions, self._settings, self._services, clock, roles, ours, report)
+                transaction = partial(self._transaction, work, clock, roles)
+                outside = Outside(self._settings, self._services, transaction, ours)
                 work.conclusion = job.command.conduct(outside, job)
         except SAID as what:
             work.outcome = said(what)
         except LeaseLost:
             log.warning("lease_lost")
-            return [Settlement(work.delivery, HandBack(in_doubt=True))]
+            return [work.settled(HandBack(in_doubt=True))]
         except REDIS_AWAY as error:
             log.warning("queue_unavailable", error=type(error).__name__)
-            return [Settlement(work.delivery, HandBack())]
+            return [work.settled(HandBack())]
         except Exception as error:  # noqa: BLE001 - whatever a step raises is this job's outcome, not the worker's end
             if not database_gone(error):
                 return self._executor.raised(work, error, clock)
             log.warning("database_unavailable", jobs=1, error=type(error).__name__)
-            return [Settlement(work.delivery, HandBack())]
+            return [work.settled(HandBack())]
         return self._executor.run([work], clock)
+
+    @contextmanager
+    def _transaction(self, work: Work, clock: Clock, roles: Mapping[UUID, str]) -> Iterator[Context]:
+        """One transaction of a job, committed when the block ends, rolled back when it raises."""
+        with self._sessions.begin() as session:
+            ctx = Context(session, self._settings, clock(), roles, self._reports([work]))
+            yield ctx
+        self._drop(work, ctx.drops)
+
+    def _drop(self, work: Work, scopes: Collection[str]) -> None:
+        """What reads have kept is dropped right after a step has been committed, and once more with what is told of the job."""
+        work.drops.update(scopes)
+        if self._effects is not None and scopes:
+            self._effects.apply([drops_of(scopes)])
 
     def _open(self, work: Work, job: Job[Command], clock: Clock) -> tuple[Final | None, Mapping[UUID, str]]:
         """Its outcome, where it has its receipt already; and its sender's role. Who may not send it is refused, unless it

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cache
 from itertools import groupby
@@ -73,7 +74,7 @@ class Executor:
             if database_gone(error):
                 log.warning("database_unavailable", jobs=len(works), error=type(error).__name__)
                 in_doubt = isinstance(error, UnheardError)
-                return [Settlement(work.delivery, HandBack(in_doubt)) for work in works]
+                return [work.settled(HandBack(in_doubt)) for work in works]
             if not look and receipts.overtaken(error):
                 return self._run(works, clock)
             if len(works) == 1:
@@ -95,7 +96,7 @@ class Executor:
         reach(Point.BATCH_BEGINS)
         with self._sessions() as session:
             firsts = receipts.first_outcomes(session, works) if look else {}
-            told = [Settlement(work.delivery, firsts[work.id]) for work in works if work.id in firsts]
+            told = [work.settled(firsts[work.id]) for work in works if work.id in firsts]
             ours = [work for work in works if work.id not in firsts] if told else works
             roles = authorize(session, ours)
             self._handle(Context(session, self._settings, clock(), roles, self._reports(ours)), ours)
@@ -127,7 +128,7 @@ class Executor:
         """What becomes of a single job that raised what says nothing of its end: its receipt is told if it has one by now,
         else it is tried again by policy, else it fails."""
         if (verdict := self._overtaken(work)) is not None:
-            return [Settlement(work.delivery, verdict)]
+            return [work.settled(verdict)]
         log.error(
             "job_raised",
             job_id=work.delivery.id,
@@ -138,7 +139,7 @@ class Executor:
         )
         delay = work.command.policy.retry.delay(work.delivery.attempt) if work.command and not work.outcome else None
         if delay is not None:
-            return [Settlement(work.delivery, Again(clock() + timedelta(seconds=delay), counted=True))]
+            return [work.settled(Again(clock() + timedelta(seconds=delay), counted=True))]
         if work.outcome is not None:  # it could not even be written down: leave out what it carries, or leave it
             log.error("job_not_recorded", job_id=work.delivery.id, request_id=work.request_id)
             carried, work.envelope = work.envelope, None
@@ -164,6 +165,7 @@ def _together(kind: type[Command]) -> tuple[str, type[Command]]:
 
 def _one(ctx: Context, work: Work, job: Job[Any]) -> Outcome:
     """Carry one job out, or conclude it, in a savepoint: what it raises to say how it ends takes back what it had written."""
+    ctx = replace(ctx, drops=work.drops)
     try:
         with ctx.session.begin_nested():
             return work.conclusion(ctx) if work.conclusion else succeeded(job.command.handle(ctx, job))
@@ -185,9 +187,8 @@ def _settlement(work: Work, finished_at: datetime) -> Settlement:
     """What is told of a job that this transaction has decided."""
     outcome = work.outcome
     if isinstance(outcome, Done):
-        final = Final(outcome.state, finished_at, outcome.effects, outcome.follow_ups)
-        return Settlement(work.delivery, final)
-    return Settlement(work.delivery, outcome or HandBack())
+        return work.settled(Final(outcome.state, finished_at, outcome.effects, outcome.follow_ups))
+    return work.settled(outcome or HandBack())
 
 
 def execute(envelope: dict[str, Any]) -> None:

@@ -75,6 +75,7 @@ class Leases:
         self._tokens = (f"{name}:{number}" for number in count())
         self._lease_ms = settings.lease_seconds * 1000
         self._final_ttl = settings.final_ttl_seconds
+        self._lag = settings.read_replica_lag_seconds
         self._unheard: set[str] = set()
         self._reserve, self._recover, self._settle, self._heartbeat, self._reap, self._adopt = (
             script(redis, HERE / f"{verb}.lua")
@@ -145,7 +146,8 @@ class Leases:
     def _arguments(self, settlements: Sequence[Settlement]) -> list[str | bytes | int]:
         """In reverse: what is handed back goes to the front one by one, and so stands in its old order."""
         arguments: list[str | bytes | int] = [self._name, self._final_ttl]
-        arguments += effects.arguments(settlement.effects for settlement in settlements)
+        told = (change for settlement in settlements for change in settlement.effects)
+        arguments += effects.arguments(told, self._lag)
         for settlement in reversed(settlements):
             arguments += settlement.arguments()
         return arguments

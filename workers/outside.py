@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
@@ -12,12 +12,10 @@ from redis import Redis
 
 from config import Settings
 from jobs.kernel import broker, keys
-from jobs.kernel.context import Context, Report
+from jobs.kernel.context import Context
 from jobs.kernel.errors import Conflict
 from jobs.kernel.ports import CARRIER, Carrier, LeaseLost, Permit
-from models.session import Sessions
 from workers import gate
-from workers.executor import Clock
 
 
 class Gate(Protocol):
@@ -46,26 +44,20 @@ def services(settings: Settings) -> Services:
 
 
 class Outside:
-    """`jobs.kernel.ports.Outside`, for one execution. `roles`: of its sender, as they were when it began. `ours`: whether
-    its lease cannot be another worker's yet."""
+    """`jobs.kernel.ports.Outside`, for one execution. `transaction`: begins one. `ours`: whether its lease cannot be another
+    worker's yet."""
 
     def __init__(
         self,
-        sessions: Sessions,
         settings: Settings,
         services: Services,
-        clock: Clock,
-        roles: Mapping[UUID, str],
+        transaction: Callable[[], AbstractContextManager[Context]],
         ours: Callable[[], bool],
-        report: Report,
     ) -> None:
-        self._sessions = sessions
-        self._services = services
-        self._clock = clock
-        self._roles = roles
-        self._ours = ours
-        self._report = report
         self.settings = settings
+        self.transaction = transaction
+        self._services = services
+        self._ours = ours
 
     @property
     def carrier(self) -> Carrier:
@@ -73,12 +65,6 @@ class Outside:
         if self._services.carrier is None:
             raise Conflict("No calls can be placed here.", code="calls_not_configured")
         return self._services.carrier
-
-    @contextmanager
-    def transaction(self) -> Iterator[Context]:
-        """One transaction, committed when the block ends, rolled back when it raises."""
-        with self._sessions.begin() as session:
-            yield Context(session, self.settings, self._clock(), self._roles, self._report)
 
     def enter(self, circuit: str, *, turn: str | None = None) -> AbstractContextManager[Permit]:
         """Leave to ask a service, for the length of a block. Raises Snooze, and what Redis raises."""

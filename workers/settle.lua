@@ -1,6 +1,6 @@
 -- Settle: tell the outcome of each job of a batch, if its lease is still this worker's.
 -- ARGV: 1 worker name, 2 seconds a final hash stays, 3 how many users' sessions end, for each: id and session_version,
---       then per job:
+--       then seconds that a replica may lag, how many scopes reads have to drop, the hash of each, then per job:
 --       id, queue, token, verb, owner or '', 'suspect' or '', state, ended_at, due in us, moment in us or ''
 -- verb: final | again (an attempt was used up) | snooze (none was) | back (to the front of the queue, nothing counted) |
 --       doubt (the same, of what may have been committed).
@@ -11,6 +11,7 @@
 -- include requeue
 -- include schedule
 -- include sessions_end
+-- include drop
 local FIELDS = 10
 local worker, ttl = ARGV[1], tonumber(ARGV[2])
 local RQ = {succeeded = 'finished', rejected = 'finished', failed = 'failed', canceled = 'canceled'}
@@ -67,7 +68,7 @@ local function later(at, key, verb)
   schedule(ARGV[at], tonumber(ARGV[at + 8]))
 end
 
-for at = end_sessions(ARGV, 3), #ARGV, FIELDS do
+for at = drop(ARGV, end_sessions(ARGV, 3)), #ARGV, FIELDS do
   local id, queue, token, verb = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   local key = 'rq:job:' .. id
   if redis.call('ZSCORE', 'rq:wip:' .. queue, id .. ':' .. token) then

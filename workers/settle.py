@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
-from jobs.kernel.effects import Effects
+from jobs.kernel.effects import Effects, drops_of, implied
 from jobs.kernel.outcome import Again, FollowUp, State
 from jobs.kernel.times import micros
 from models.views import ident, instant
@@ -47,18 +48,28 @@ class HandBack(NamedTuple):
 
 
 class Settlement(NamedTuple):
-    """One lease and what becomes of it."""
+    """One lease and what becomes of it. `kind`: of its job; `drops`: scopes of the read cache that it has changed by now."""
 
     lease: Leased
     verdict: Final | Again | HandBack
+    kind: str = ""
+    drops: Collection[str] = ()
 
     @property
-    def effects(self) -> Effects | None:
-        return self.verdict.effects if isinstance(self.verdict, Final) else None
+    def effects(self) -> tuple[Effects | None, ...]:
+        """What is to be changed in Redis before it is told. Who puts a job off may have changed something, too."""
+        if isinstance(self.verdict, HandBack):
+            return ()
+        own = drops_of(self.drops) if self.drops else None
+        return (
+            implied(self.kind, self.lease.owner),
+            own,
+            self.verdict.effects if isinstance(self.verdict, Final) else None,
+        )
 
     def arguments(self) -> tuple[str | bytes | int, ...]:
         """What settle.lua takes per job, in its order."""
-        lease, verdict = self
+        lease, verdict = self.lease, self.verdict
         owner, suspect = ident(lease.owner) if lease.owner else "", "suspect" if lease.suspect else ""
         named = (lease.id, lease.queue, lease.token)
         if isinstance(verdict, Final):

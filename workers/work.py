@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from jobs.kernel.command import KIND, Command
+from jobs.kernel.effects import drops_of
 from jobs.kernel.envelope import Job, load, open_command
 from jobs.kernel.errors import AppError, Failed
-from jobs.kernel.outcome import Done, Outcome, failed
+from jobs.kernel.outcome import Again, Done, Outcome, failed
 from jobs.kernel.ports import Conclusion
 from workers.leases import Delivery
+from workers.settle import Final, HandBack, Settlement
 
 CRASHES_TO_DEATH = 3
 """Workers that may die with a job, alone, before it is a dead letter."""
@@ -20,7 +22,8 @@ CRASHES_TO_DEATH = 3
 @dataclass(slots=True)
 class Work:
     """A delivery; the job in it, where it could be read; and its outcome, as soon as that is known. `conclusion`: the last
-    step of a job that was conducted, still to be taken. `report_at`: when its progress may be told next, by the monotonic clock."""
+    step of a job that was conducted, still to be taken. `report_at`: when its progress may be told next, by the monotonic clock.
+    `drops`: what its context was told to drop."""
 
     delivery: Delivery
     envelope: dict[str, Any] | None = None
@@ -29,6 +32,7 @@ class Work:
     resource: str | None = None
     conclusion: Conclusion | None = None
     report_at: float = 0.0
+    drops: set[str] = field(default_factory=set)
 
     @property
     def id(self) -> UUID:
@@ -49,9 +53,17 @@ class Work:
         return named if isinstance(named, str) else None
 
     def sign(self) -> None:
-        """Name the request in the error that the outcome holds, as every problem does."""
-        if isinstance(self.outcome, Done) and self.outcome.error is not None:
+        """Name the request in the error that the outcome holds, as every problem does; and in its effects what was dropped."""
+        if not isinstance(self.outcome, Done):
+            return
+        if self.outcome.error is not None:
             self.outcome.error["request_id"] = self.request_id
+        if self.drops:
+            self.outcome = self.outcome._replace(effects=drops_of(self.drops, self.outcome.effects))
+
+    def settled(self, verdict: Final | Again | HandBack) -> Settlement:
+        """What is told to Redis of it."""
+        return Settlement(self.delivery, verdict, self.kind, self.drops)
 
     def outlived(self, session_version: int | None) -> bool:
         """Whether all sessions of its sender, whose row has this version now, were ended since it was sent in one."""

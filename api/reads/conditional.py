@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import orjson
-from flask import Response, request
+from flask import Response, g, request
 from sqlalchemy import select
 
 from api.access import caller, id_of
@@ -29,8 +29,10 @@ def resource(model: type[Row], id: str, show: Callable[[Row], dict[str, Any]]) -
 def tagged(body: bytes, tag: str) -> Response:
     """The answer with a JSON body and its strong entity tag; 304 when `If-None-Match` names it or is `*`.
 
-    tag: without quotes. The comparison is the weak one, as the RFC asks for If-None-Match.
+    tag: without quotes. The comparison is the weak one, as the RFC asks for If-None-Match. What is behind the answer is there
+    to be kept (`api.cache`).
     """
+    g.tagged = tag, body
     if request.if_none_match.contains_weak(tag):
         response = Response(status=304)
         del response.headers["Content-Type"]

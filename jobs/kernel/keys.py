@@ -45,6 +45,11 @@ def sessions(user: UUID | str) -> str:
     return f"millrace:sessions:{user}"
 
 
+def cache(scope: str) -> str:
+    """A hash of what reads keep of a scope (`jobs.kernel.effects.scope`)."""
+    return f"millrace:cache:{scope}"
+
+
 def stats(name: str) -> str:
     return f"millrace:stats:{name}"
 

@@ -13,11 +13,11 @@ from rq.utils import as_text
 from sqlalchemy import Select, Text, bindparam, null, select, tuple_
 
 from jobs.kernel import broker, keys
-from jobs.kernel.effects import Applier
 from jobs.kernel.errors import QueueDown
 from jobs.kernel.outcome import State
 from jobs.kernel.record import FIELDS, JobRecord, Values, from_hash, from_receipt
 from jobs.kernel.scripts import script
+from jobs.kernel.telling import Telling
 from jobs.kernel.times import micros
 from models import Receipt
 from models.session import DATABASE_ERRORS, Sessions
@@ -27,10 +27,10 @@ class Ledger:
     """Reads jobs. A receipt wins over Redis, unless the job has been sent on a later run. It writes nothing but what an
     outcome changes in Redis, before it tells that outcome: the worker may not have come to it yet, or died."""
 
-    def __init__(self, redis: Redis, sessions: Sessions) -> None:
+    def __init__(self, redis: Redis, sessions: Sessions, telling: Telling | None = None) -> None:
         self._redis = redis
         self._sessions = sessions
-        self._effects = Applier(redis)
+        self._telling = telling or Telling(redis)
         self._watch = script(redis, Path(__file__).with_name("watch.lua"))
 
     def find(self, job_id: UUID) -> JobRecord | None:
@@ -39,27 +39,27 @@ class Ledger:
         try:
             live = from_hash(job_id, cast(Values, self._redis.hmget(keys.job(job_id), FIELDS)))
         except broker.LOST as lost:
-            return self._or_raise(self.receipt(job_id), lost)
+            return self._or_raise(job_id, lost)
         try:
-            kept = self.receipt(job_id)
+            kept = self._kept(job_id)
         except DATABASE_ERRORS:
             if live is None or live.perhaps_final:
                 raise
             return live
-        return newest(live, kept)
+        job = newest(live, kept)
+        if kept is not None and job is kept:
+            self._telling.tell([kept], live=live)
+        return job
 
     def receipt(self, job_id: UUID) -> JobRecord | None:
         """The job's receipt, from PostgreSQL alone."""
-        with self._sessions.kw["bind"].connect() as connection:  # a session would cost as much again as its one query
-            row = connection.execute(RECEIPT, {"id": job_id}).one_or_none()
-        if row is None:
-            return None
-        job = from_receipt(row)
-        self._effects.apply([job.effects])
+        job = self._kept(job_id)
+        if job is not None:
+            self._telling.tell([job])
         return job
 
     def receipts(self, ids: Iterable[UUID]) -> dict[UUID, JobRecord]:
-        """Those jobs that have receipts, by their ids; from PostgreSQL alone."""
+        """Those jobs that have receipts, by their ids; from PostgreSQL."""
         wanted = list(ids)
         found = self._told(LISTED.where(Receipt.id.in_(wanted))) if wanted else []
         return {job.id: job for job in found}
@@ -97,10 +97,17 @@ class Ledger:
         except broker.LOST as lost:
             raise QueueDown from lost
 
-    def _or_raise(self, job: JobRecord | None, lost: Exception) -> JobRecord:
+    def _or_raise(self, job_id: UUID, lost: Exception) -> JobRecord:
+        job = self._kept(job_id)
         if job is None:
             raise QueueDown from lost
+        self._telling.owe(job)
         return job
+
+    def _kept(self, job_id: UUID) -> JobRecord | None:
+        with self._sessions.kw["bind"].connect() as connection:  # a session would cost as much again as its one query
+            row = connection.execute(RECEIPT, {"id": job_id}).one_or_none()
+        return from_receipt(row) if row is not None else None
 
     def _live(
         self,
@@ -165,7 +172,7 @@ class Ledger:
     def _told(self, query: Select[*tuple[Any, ...]]) -> list[JobRecord]:
         with self._sessions.kw["bind"].connect() as connection:
             jobs = [from_receipt(row) for row in connection.execute(query)]
-        self._effects.apply(job.effects for job in jobs)
+        self._telling.tell(jobs)
         return jobs
 
 

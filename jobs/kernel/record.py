@@ -12,7 +12,7 @@ from orjson import Fragment
 from sqlalchemy import Row
 
 from jobs.kernel import registry
-from jobs.kernel.effects import Effects
+from jobs.kernel.effects import Effects, implied
 from jobs.kernel.outcome import State
 from jobs.kernel.times import from_micros
 from models.views import ident, instant
@@ -64,6 +64,11 @@ class JobRecord:
     run: int = 1
     in_doubt: bool = False
     effects: Effects | None = None
+
+    @property
+    def changes(self) -> tuple[Effects | None, ...]:
+        """What its outcome changes in Redis."""
+        return implied(self.kind, self.owner), self.effects
 
     @property
     def perhaps_final(self) -> bool:

@@ -9,6 +9,7 @@
 --         | {capped, which of its caps from 1, count in window, seconds left in window}
 -- What many jobs share (a queue, an owner's index) is written once for all of them.
 -- include clock
+-- include memory
 -- include push
 -- include schedule
 local FIRST, FIELDS, NONE = 9, 11, {}
@@ -25,18 +26,6 @@ if ARGV[3] ~= '' then
   if count == cost then redis.call('EXPIRE', ARGV[3], ARGV[5]) end
   left = redis.call('TTL', ARGV[3])
   if count > tonumber(ARGV[4]) then return {'limited', accepted, count, left} end
-end
-
--- Asking Redis for its memory costs more than a submit, so the answer is kept for a quarter of a second.
-local function memory_full()
-  local known = redis.call('GET', 'millrace:memory')
-  if not known then
-    local info = redis.call('INFO', 'memory')
-    local used, max = tonumber(info:match('used_memory:(%d+)')), tonumber(info:match('maxmemory:(%d+)'))
-    known = (max > 0 and used * 100 > max * max_percent) and 'full' or 'ok'
-    redis.call('SET', 'millrace:memory', known, 'PX', 250)
-  end
-  return known == 'full'
 end
 
 -- What a cap has counted, and what jobs of this call add to it once it is sure that they are made.
@@ -86,7 +75,7 @@ for at = FIRST, #ARGV, FIELDS do
   end
 end
 if #fresh == 0 then return reply end
-if memory_full() then return {'full_memory', accepted, count, left} end
+if memory_percent() > max_percent then return {'full_memory', accepted, count, left} end
 
 for key, window in pairs(windows) do
   if window.more > 0 and redis.call('INCRBY', key, window.more) == window.more then redis.call('EXPIRE', key, window.seconds) end

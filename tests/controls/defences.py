@@ -148,8 +148,8 @@ DEFENCES = (
     Defence(
         "the worker ends sessions",
         "workers/settle.lua",
-        "for at = end_sessions(ARGV, 3), #ARGV, FIELDS do",
-        "for at = 4 + 2 * tonumber(ARGV[3]), #ARGV, FIELDS do",
+        "for at = drop(ARGV, end_sessions(ARGV, 3)), #ARGV, FIELDS do",
+        "for at = drop(ARGV, 4 + 2 * tonumber(ARGV[3])), #ARGV, FIELDS do",
         "tests/kinds/test_user_sessions.py",
     ),
     Defence(
