@@ -11,9 +11,9 @@ from sqlalchemy import exists, select
 
 from api.access import answers, caller, id_of
 from api.documented import documented
-from api.reads.conditional import resource
 from api.reads.lists import ByTime, CreatedAfter, CreatedBefore, Listing, between
 from api.reads.pages import ListQuery
+from api.reads.single import resource
 from api.schemas import Event as EventShape
 from api.schemas import EventPage
 from api.services import services

@@ -8,9 +8,9 @@ from sqlalchemy import and_, exists
 
 from api.access import answers
 from api.documented import documented
-from api.reads.conditional import resource
 from api.reads.lists import ByTime, Condition, CreatedAfter, CreatedBefore, Listing, between
 from api.reads.pages import ListQuery
+from api.reads.single import resource
 from api.schemas import Order as OrderShape
 from api.schemas import OrderPage
 from jobs.orders import CustomerId, ServiceCode

@@ -13,9 +13,9 @@ from sqlalchemy import and_, func, not_, or_, select
 from api import terms
 from api.access import answers
 from api.documented import documented
-from api.reads.conditional import resource
 from api.reads.lists import Condition, CreatedAfter, CreatedBefore, Listing, between, own
 from api.reads.pages import NumberedQuery, QueryTime
+from api.reads.single import resource
 from api.schemas import Task as TaskShape
 from api.schemas import TaskPage, TaskStats
 from api.services import services
