@@ -9,9 +9,14 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from flask import Flask
+from redis import Redis
 
+from jobs.kernel import keys
 from tests.conftest import Person
-from tests.http.conftest import ORDER, Client
+from tests.http.conftest import ORDER, Client, statements
+from tests.road import Road
+from workers.work import opened
 
 
 @pytest.fixture
@@ -64,15 +69,48 @@ def test_a_job_that_has_not_changed_is_not_sent_again(user: Client) -> None:
     assert user.get(job["links"]["self"], headers={"If-None-Match": '"another"'}).status_code == 200
 
 
+def test_a_running_job_shows_how_far_it_has_come(user: Client, road: Road) -> None:
+    path = user.post("/v1/orders", ORDER).get_json()["links"]["self"]
+    assert user.get(path).get_json()["progress"] is None
+    (delivery,) = road.reserve()
+    for done in (0, 3, 9):
+        road.reports([opened(delivery)])(delivery.job_id, done, 9)
+        job = user.get(path).get_json()
+        assert (job["status"], job["progress"]) == ("running", {"done": done, "total": 9})
+    (listed,) = user.get("/v1/jobs").get_json()["data"]
+    assert listed["progress"] == {"done": 9, "total": 9}
+
+
+def test_what_a_job_is_about_is_told_without_reading_its_body(
+    user: Client, order_of: Callable[[str], str], redis: Redis
+) -> None:
+    order = f"/v1/orders/{order_of('user')}"
+    paths = []
+    for job in (user.post("/v1/orders", ORDER).get_json(), user("DELETE", order).get_json()):
+        redis.hdel(keys.job(job["id"]), "data")
+        assert user.get(job["links"]["self"]).get_json() == job
+        paths.append(job["links"]["resource"])
+    assert paths[1] == order
+    assert [job["links"]["resource"] for job in user.get("/v1/jobs").get_json()["data"]] == paths[::-1]
+
+
+def test_a_job_that_is_about_what_it_makes_is_no_larger_for_it(user: Client, redis: Redis) -> None:
+    job = user.post("/v1/orders", ORDER).get_json()
+    assert "target" not in {name.decode() for name in redis.hkeys(keys.job(job["id"]))}
+
+
 def test_the_list_holds_what_is_on_its_way_and_what_is_final(user: Client, receipt_of: Callable[..., str]) -> None:
     old, older = receipt_of("user", ago=60), receipt_of("user", ago=120)
     new = user.post("/v1/orders", ORDER).get_json()["id"]
     assert ids(user) == [new, old, older]
 
 
-def test_the_list_leaves_results_out(user: Client, receipt_of: Callable[..., str]) -> None:
+def test_the_list_leaves_results_out_and_reads_none(app: Flask, user: Client, receipt_of: Callable[..., str]) -> None:
     receipt_of("user")
-    (job,) = user.get("/v1/jobs").get_json()["data"]
+    with statements(app) as sent:
+        (job,) = user.get("/v1/jobs").get_json()["data"]
+    assert sent
+    assert not any("receipts.result" in statement or "receipts.envelope" in statement for statement in sent)
     assert "result" not in job
     assert job["status"] == "succeeded"
 
