@@ -151,14 +151,40 @@ def call_of(execute: Callable[..., None], people: dict[str, Person]) -> Callable
 
     def make(name: str, **more: Any) -> str:
         number = f"+1500{secrets.randbelow(10**7):07}"
-        columns = {"id": str(uuid4()), "owner_id": str(people[name].id), "phone_number": number}
-        columns |= {"customer_name": "Ada", "workflow": "support", "status": "completed", "created_at": "now"}
-        columns |= {"updated_at": "now"} | more
-        places = ", ".join(["%s"] * len(columns))
-        execute(f"INSERT INTO calls ({', '.join(columns)}) VALUES ({places})", *columns.values())
-        return str(columns["id"])
+        columns = {"phone_number": number, "customer_name": "Ada", "workflow": "support", "status": "completed"}
+        return insert(execute, "calls", people[name], columns | {"updated_at": "now"} | more)
 
     return make
+
+
+@pytest.fixture
+def task_of(execute: Callable[..., None], people: dict[str, Person]) -> Callable[..., str]:
+    """Put a task of somebody's into the table; its id. `more`: columns."""
+
+    def make(name: str, **more: Any) -> str:
+        columns = {"title": "Call the customer back", "status": "pending", "priority": 1, "updated_at": "now"}
+        return insert(execute, "tasks", people[name], columns | more)
+
+    return make
+
+
+@pytest.fixture
+def event_of(execute: Callable[..., None], people: dict[str, Person]) -> Callable[..., str]:
+    """Put an event of somebody's into the table; its id. `more`: columns."""
+
+    def make(name: str, **more: Any) -> str:
+        columns = {"name": "invoice.paid", "details": "{}", "delivery": "none"}
+        return insert(execute, "events", people[name], columns | more)
+
+    return make
+
+
+def insert(execute: Callable[..., None], table: str, owner: Person, columns: dict[str, Any]) -> str:
+    """Put a row of somebody's into a table; its id."""
+    row = {"id": str(uuid4()), "owner_id": str(owner.id), "created_at": "now"} | columns
+    places = ", ".join(["%s"] * len(row))
+    execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({places})", *row.values())
+    return str(row["id"])
 
 
 @contextmanager
