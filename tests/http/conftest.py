@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import psycopg2
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -188,17 +189,37 @@ def insert(execute: Callable[..., None], table: str, owner: Person, columns: dic
 
 
 @contextmanager
-def statements(app: Flask) -> Iterator[list[str]]:
-    """The statements that the application sends for the length of a block."""
-    sent: list[str] = []
+def statements(app: Flask) -> Iterator[list[tuple[str, Any]]]:
+    """The statements that the application sends for the length of a block, and their parameters."""
+    sent: list[tuple[str, Any]] = []
 
-    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        sent.append(statement)
+    def note(_connection: object, _cursor: object, statement: str, parameters: object, *_: object) -> None:
+        sent.append((statement, parameters))
 
     engine = app.extensions[NAME].readers.kw["bind"]
     event.listen(engine, "before_cursor_execute", note)
     yield sent
     event.remove(engine, "before_cursor_execute", note)
+
+
+@pytest.fixture
+def plans(settings: Settings) -> Iterator[Callable[[Client, str], list[str]]]:
+    """PostgreSQL's plans for a page of a list, and for the one after it."""
+    connection = psycopg2.connect(settings.database_url)
+
+    def of(client: Client, path: str) -> list[str]:
+        with statements(client.app) as sent, connection.cursor() as cursor:
+            meta = client.get(path).get_json()["meta"]
+            if meta["next_cursor"] and "page" not in meta:
+                client.get(f"{path}&cursor={meta['next_cursor']}")
+            found = []
+            for statement, parameters in sent:
+                cursor.execute(f"EXPLAIN {statement}", parameters)
+                found.append("\n".join(line for (line,) in cursor.fetchall()))
+        return found
+
+    yield of
+    connection.close()
 
 
 @contextmanager
