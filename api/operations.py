@@ -133,7 +133,8 @@ def _job(command: type[Command], route: Route, names: Names, state: State) -> di
 
 
 def _path_parameters(path: str) -> list[dict[str, Any]]:
-    shapes = {"id": {"type": "string", "format": "uuid"}}
+    an_id = {"type": "string", "format": "uuid"}
+    shapes = {"id": an_id, "user_id": an_id}
     names = re.findall(r"{(\w+)}", path)
     return [
         {"in": "path", "name": name, "required": True, "schema": shapes.get(name, {"type": "string"})} for name in names

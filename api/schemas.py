@@ -11,8 +11,6 @@ from pydantic import Field, RootModel
 from api.shapes import NumberedMeta, Page, Problem, Shape
 from jobs.kernel.outcome import State
 from models.event import Delivery
-from models.task import Priority
-from models.task import Status as TaskStatus
 
 Money = Annotated[str, Field(pattern=r"^\d+\.\d{2}$", description="a decimal with two places", examples=["100.00"])]
 
@@ -95,8 +93,8 @@ class Task(Shape):
     user_id: UUID
     title: str = Field(examples=["Call the customer back"])
     description: str | None
-    status: TaskStatus
-    priority: Priority
+    status: Literal["pending", "in_progress", "completed"]
+    priority: Literal["low", "medium", "high"]
     due_date: datetime | None
     overdue_at: datetime | None = Field(description="when it was found to be past this due date, and not completed")
     created_at: datetime

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import psycopg2
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -151,28 +152,74 @@ def call_of(execute: Callable[..., None], people: dict[str, Person]) -> Callable
 
     def make(name: str, **more: Any) -> str:
         number = f"+1500{secrets.randbelow(10**7):07}"
-        columns = {"id": str(uuid4()), "owner_id": str(people[name].id), "phone_number": number}
-        columns |= {"customer_name": "Ada", "workflow": "support", "status": "completed", "created_at": "now"}
-        columns |= {"updated_at": "now"} | more
-        places = ", ".join(["%s"] * len(columns))
-        execute(f"INSERT INTO calls ({', '.join(columns)}) VALUES ({places})", *columns.values())
-        return str(columns["id"])
+        columns = {"phone_number": number, "customer_name": "Ada", "workflow": "support", "status": "completed"}
+        return insert(execute, "calls", people[name], columns | {"updated_at": "now"} | more)
 
     return make
 
 
-@contextmanager
-def statements(app: Flask) -> Iterator[list[str]]:
-    """The statements that the application sends for the length of a block."""
-    sent: list[str] = []
+@pytest.fixture
+def task_of(execute: Callable[..., None], people: dict[str, Person]) -> Callable[..., str]:
+    """Put a task of somebody's into the table; its id. `more`: columns."""
 
-    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        sent.append(statement)
+    def make(name: str, **more: Any) -> str:
+        columns = {"title": "Call the customer back", "status": "pending", "priority": 1, "updated_at": "now"}
+        return insert(execute, "tasks", people[name], columns | more)
+
+    return make
+
+
+@pytest.fixture
+def event_of(execute: Callable[..., None], people: dict[str, Person]) -> Callable[..., str]:
+    """Put an event of somebody's into the table; its id. `more`: columns."""
+
+    def make(name: str, **more: Any) -> str:
+        columns = {"name": "invoice.paid", "details": "{}", "delivery": "none"}
+        return insert(execute, "events", people[name], columns | more)
+
+    return make
+
+
+def insert(execute: Callable[..., None], table: str, owner: Person, columns: dict[str, Any]) -> str:
+    """Put a row of somebody's into a table; its id."""
+    row = {"id": str(uuid4()), "owner_id": str(owner.id), "created_at": "now"} | columns
+    places = ", ".join(["%s"] * len(row))
+    execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({places})", *row.values())
+    return str(row["id"])
+
+
+@contextmanager
+def statements(app: Flask) -> Iterator[list[tuple[str, Any]]]:
+    """The statements that the application sends for the length of a block, and their parameters."""
+    sent: list[tuple[str, Any]] = []
+
+    def note(_connection: object, _cursor: object, statement: str, parameters: object, *_: object) -> None:
+        sent.append((statement, parameters))
 
     engine = app.extensions[NAME].readers.kw["bind"]
     event.listen(engine, "before_cursor_execute", note)
     yield sent
     event.remove(engine, "before_cursor_execute", note)
+
+
+@pytest.fixture
+def plans(settings: Settings) -> Iterator[Callable[[Client, str], list[str]]]:
+    """PostgreSQL's plans for a page of a list, and for the one after it."""
+    connection = psycopg2.connect(settings.database_url)
+
+    def of(client: Client, path: str) -> list[str]:
+        with statements(client.app) as sent, connection.cursor() as cursor:
+            meta = client.get(path).get_json()["meta"]
+            if meta["next_cursor"] and "page" not in meta:
+                client.get(f"{path}&cursor={meta['next_cursor']}")
+            found = []
+            for statement, parameters in sent:
+                cursor.execute(f"EXPLAIN {statement}", parameters)
+                found.append("\n".join(line for (line,) in cursor.fetchall()))
+        return found
+
+    yield of
+    connection.close()
 
 
 @contextmanager

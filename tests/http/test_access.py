@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
@@ -29,7 +30,10 @@ ROUTES = {
     ("PATCH", "/v1/calls/<id>"): Access.USER,
     ("GET", "/v1/calls/<id>/events"): Access.USER,
     ("GET", "/v1/circuits"): Access.USER,
+    ("GET", "/v1/events"): Access.USER,
+    ("GET", "/v1/events/<id>"): Access.USER,
     ("GET", "/v1/events/circuit-status"): Access.USER,
+    ("GET", "/v1/events/user/<user_id>"): Access.USER,
     ("GET", "/v1/jobs"): Access.USER,
     ("GET", "/v1/jobs/<id>"): Access.HOLDER,
     ("GET", "/v1/orders"): Access.USER,
@@ -39,6 +43,9 @@ ROUTES = {
     ("PATCH", "/v1/orders/<id>"): Access.USER,
     ("DELETE", "/v1/orders/<id>"): Access.USER,
     ("GET", "/v1/services"): Access.USER,
+    ("GET", "/v1/tasks"): Access.USER,
+    ("GET", "/v1/tasks/<id>"): Access.USER,
+    ("GET", "/v1/tasks/stats"): Access.USER,
     ("GET", "/v1/users"): Access.ADMIN,
     ("POST", "/v1/users"): Access.ADMIN,
     ("GET", "/v1/users/me"): Access.USER,
@@ -49,7 +56,7 @@ ROUTES = {
     ("GET", "/v1/webhooks/twilio/voice"): Access.ANYONE,
     ("POST", "/v1/webhooks/twilio/voice"): Access.ANYONE,
 }
-WITH_ID = [(method, rule) for method, rule in ROUTES if "<id>" in rule]
+WITH_ID = [(method, rule) for method, rule in ROUTES if "<" in rule]
 RULES = sorted({rule for _, rule in ROUTES})
 ROLES = (None, "user", "admin")
 WITHOUT_TOKEN = {("POST", "/v1/auth/refresh")}
@@ -89,6 +96,11 @@ def roles(app: Flask, people: dict[str, Person]) -> Roles:
     return Roles(app, people, clients, Client(app, token_of(app, people["other"])))
 
 
+def naming(rule: str, what: object) -> str:
+    """The path to something."""
+    return re.sub(r"<\w+>", str(what), rule)
+
+
 def test_the_matrix_names_every_route(app: Flask) -> None:
     assert {(method, rule): access for method, rule, access in matrix(app)} == ROUTES
 
@@ -98,7 +110,7 @@ def test_a_route_admits_whom_it_says(roles: Roles, rule: str) -> None:
     for method, role in product(METHODS, ROLES):
         access = ROUTES.get((method, rule))
         # each in a session of its own: some of these end one
-        answer = roles.new(role)(method, rule.replace("<id>", str(uuid4())))
+        answer = roles.new(role)(method, naming(rule, uuid4()))
         case = (method, role, answer.status_code)
         if access is None:
             assert answer.status_code == 405, case
@@ -112,7 +124,12 @@ def test_a_route_admits_whom_it_says(roles: Roles, rule: str) -> None:
 
 @pytest.fixture
 def of_user(
-    roles: Roles, people: dict[str, Person], order_of: Callable[[str], str], call_of: Callable[..., str]
+    roles: Roles,
+    people: dict[str, Person],
+    order_of: Callable[[str], str],
+    call_of: Callable[..., str],
+    task_of: Callable[..., str],
+    event_of: Callable[..., str],
 ) -> dict[str, str]:
     """Something of `user`'s behind each rule with an id."""
     job = roles["user"].post("/v1/orders", ORDER)
@@ -120,8 +137,11 @@ def of_user(
     return {
         "/v1/calls/<id>": call_of("user"),
         "/v1/calls/<id>/events": call_of("user"),
+        "/v1/events/<id>": event_of("user"),
+        "/v1/events/user/<user_id>": str(people["user"].id),
         "/v1/jobs/<id>": job.get_json()["id"],
         "/v1/orders/<id>": order_of("user"),
+        "/v1/tasks/<id>": task_of("user"),
         "/v1/users/<id>": str(people["user"].id),
         "/v1/auth/sessions/<id>": sessions.get_json()["data"][0]["id"],
     }
@@ -132,21 +152,19 @@ def test_what_is_somebody_elses_is_answered_as_what_is_not_there(
     roles: Roles, of_user: dict[str, str], method: str, rule: str
 ) -> None:
     body = BODIES.get((method, rule))
-    foreign, absent = (
-        roles.stranger(method, rule.replace("<id>", each), json=body) for each in (of_user[rule], str(uuid4()))
-    )
+    foreign, absent = (roles.stranger(method, naming(rule, each), json=body) for each in (of_user[rule], uuid4()))
     for answer in (foreign, absent):
         assert (answer.status_code, answer.get_json()["code"]) == (404, "not_found")
     assert foreign.get_json() | {"request_id": None} == absent.get_json() | {"request_id": None}
     assert dict(foreign.headers).keys() == dict(absent.headers).keys()
-    own = roles["user"](method, rule.replace("<id>", of_user[rule]), json=body)
+    own = roles["user"](method, naming(rule, of_user[rule]), json=body)
     assert own.status_code in (200, 202, 204), "the same is there for its owner"
 
 
 @pytest.mark.parametrize("nonsense", ["1", "nonsense", "00000000-0000-0000-0000-00000000000g", "%00", "'"])
 def test_what_is_no_id_is_answered_as_what_is_not_there(roles: Roles, nonsense: str) -> None:
     for method, rule in WITH_ID:
-        answer = roles["user"](method, rule.replace("<id>", nonsense), json=BODIES.get((method, rule)))
+        answer = roles["user"](method, naming(rule, nonsense), json=BODIES.get((method, rule)))
         assert (answer.status_code, answer.get_json()["code"]) == (404, "not_found"), (method, rule)
 
 

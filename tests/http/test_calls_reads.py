@@ -7,11 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from flask import Flask
 
 from api.call_schemas import Call, CallPage
 from models.call import Status
-from tests.http.conftest import Client, statements
+from tests.http.conftest import Client
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 ABSENT = "0198c2f0-6f1e-7c3a-9b51-3d2f6a7b8c9d"
@@ -162,14 +161,3 @@ def test_pages_hold_every_call_once_while_others_come_in(sort: str, user: Client
 def test_a_query_that_is_wrong_is_told_by_field(query: str, field: str, user: Client) -> None:
     answer = user.get(f"/v1/calls?{query}")
     assert (answer.status_code, [error["field"] for error in answer.get_json()["errors"]]) == (422, [field])
-
-
-def test_a_read_is_one_statement(app: Flask, user: Client, place: Call_of, happened: Happened) -> None:
-    calls = [place(minutes, status="ringing") for minutes in range(3)]
-    for call_id in calls:
-        happened(call_id, "dialing", 0)
-        happened(call_id, "ringing", 1)
-    with statements(app) as sent:
-        user.get(f"/v1/calls/{calls[0]}")
-        user.get("/v1/calls")
-    assert len(sent) == 2, sent

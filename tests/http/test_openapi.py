@@ -145,7 +145,14 @@ def test_examples_are_as_the_document_says(document: dict[str, Any]) -> None:
 
 
 def test_answers_are_as_the_document_says(
-    document: dict[str, Any], user: Client, admin: Client, nobody: Client, order_of: Any, call_of: Any
+    document: dict[str, Any],
+    user: Client,
+    admin: Client,
+    nobody: Client,
+    order_of: Any,
+    call_of: Any,
+    task_of: Any,
+    event_of: Any,
 ) -> None:
     order_id = order_of("user")
     job = user.post("/v1/orders", ORDER)
@@ -153,11 +160,16 @@ def test_answers_are_as_the_document_says(
     for schema, answer in {
         "Call": user.get(f"/v1/calls/{call_of('user')}"),
         "CallPage": user.get("/v1/calls"),
+        "Event": user.get(f"/v1/events/{event_of('user')}"),
+        "EventPage": user.get("/v1/events"),
         "Job": job,
         "JobPage": user.get("/v1/jobs"),
         "Order": user.get(f"/v1/orders/{order_id}"),
         "OrderPage": user.get("/v1/orders"),
         "ServicePage": user.get("/v1/services"),
+        "Task": user.get(f"/v1/tasks/{task_of('user')}"),
+        "TaskPage": user.get("/v1/tasks?page=1"),
+        "TaskStats": user.get("/v1/tasks/stats"),
         "User": user.get("/v1/users/me"),
         "UserPage": admin.get("/v1/users?page=1"),
         "Circuits": user.get("/v1/circuits"),

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
-import psycopg2
 import pytest
 from flask import Flask
-from sqlalchemy import event
 
 from api.schemas import Order, OrderPage, ServicePage
-from api.services import NAME
-from config import Settings
 from tests.http.conftest import Client
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -253,43 +249,6 @@ def test_the_catalogue_is_listed_by_code(user: Client) -> None:
     assert [service["code"] for service in rest["data"]] == ["789"]
 
 
-@pytest.fixture
-def statements(app: Flask) -> Iterator[list[tuple[str, Any]]]:
-    """The SQL that the app sends from now on, with its parameters."""
-    engine = app.extensions[NAME].readers.kw["bind"]
-    sent: list[tuple[str, Any]] = []
-
-    def remember(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
-        sent.append((statement, parameters))
-
-    with engine.connect():
-        event.listen(engine, "before_cursor_execute", remember)
-        yield sent
-        event.remove(engine, "before_cursor_execute", remember)
-
-
-@pytest.fixture
-def explain(settings: Settings) -> Iterator[Callable[..., str]]:
-    """PostgreSQL's plan for a statement."""
-    connection = psycopg2.connect(settings.database_url)
-
-    def plan(statement: str, parameters: Any) -> str:
-        with connection.cursor() as cursor:
-            cursor.execute(f"EXPLAIN {statement}", parameters)
-            return "\n".join(line for (line,) in cursor.fetchall())
-
-    yield plan
-    connection.close()
-
-
-@pytest.mark.parametrize(
-    "path", ["/v1/orders", "/v1/orders?service=123&customer_id=c", f"/v1/orders/{ABSENT}", "/v1/services"]
-)
-def test_a_read_is_one_statement(path: str, user: Client, statements: list[Any]) -> None:
-    user.get(path)
-    assert len(statements) == 1
-
-
 @pytest.mark.parametrize(
     ("who", "query", "index"),
     [
@@ -307,8 +266,7 @@ def test_a_page_is_found_by_index(
     index: str,
     app: Flask,
     signed_in: Any,
-    statements: list[Any],
-    explain: Callable[..., str],
+    plans: Callable[..., list[str]],
     execute: Callable[..., Any],
     people: dict[str, Any],
 ) -> None:
@@ -320,13 +278,7 @@ def test_a_page_is_found_by_index(
         NOON,
     )
     execute("ANALYZE orders")
-    client = signed_in(app, who)
-    pages = [client.get(f"/v1/orders?{query}").get_json()]
-    if cursor := pages[0]["meta"]["next_cursor"]:
-        pages.append(client.get(f"/v1/orders?{query}&cursor={cursor}").get_json())
-    assert len(statements) == len(pages)
-    for statement, parameters in statements:
-        plan = explain(statement, parameters)
+    for plan in plans(signed_in(app, who), f"/v1/orders?{query}"):
         assert index in plan, plan
         assert "Seq Scan" not in plan, plan
 

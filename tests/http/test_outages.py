@@ -107,11 +107,17 @@ OPEN = {
     ("GET", "/v1/calls"),
     ("GET", "/v1/calls/<id>"),
     ("GET", "/v1/calls/<id>/events"),
+    ("GET", "/v1/events"),
+    ("GET", "/v1/events/<id>"),
+    ("GET", "/v1/events/user/<user_id>"),
     ("GET", "/v1/jobs"),
     ("GET", "/v1/jobs/<id>"),
     ("GET", "/v1/orders"),
     ("GET", "/v1/orders/<id>"),
     ("GET", "/v1/services"),
+    ("GET", "/v1/tasks"),
+    ("GET", "/v1/tasks/<id>"),
+    ("GET", "/v1/tasks/stats"),
     ("GET", "/v1/users"),
     ("GET", "/v1/users/me"),
     ("GET", "/v1/users/<id>"),
@@ -150,6 +156,8 @@ def test_each_route_is_open_or_closed_without_redis(
     road: Road,
     order_of: Callable[[str], str],
     call_of: Callable[..., str],
+    task_of: Callable[..., str],
+    event_of: Callable[..., str],
     redis_server: Redis,
 ) -> None:
     limits = dict.fromkeys(NO_LIMITS, "600/minute")
@@ -158,7 +166,7 @@ def test_each_route_is_open_or_closed_without_redis(
     job = road.order("one")
     road.work()
     ids = {"jobs": str(job), "orders": order_of("user"), "users": str(people["user"].id), "auth": str(job)}
-    ids["calls"] = call_of("user")
+    ids |= {"calls": call_of("user"), "tasks": task_of("user"), "events": event_of("user")}
     assert {(method, rule) for method, rule, _ in matrix(app)} == OPEN | CLOSED.keys()
     redis_server.kill()
     try:
@@ -166,7 +174,8 @@ def test_each_route_is_open_or_closed_without_redis(
             body = {"refresh_token": refresh_token} if rule.endswith("refresh") else CLOSED.get((method, rule))
             more = signed(settings, method, rule) if "/twilio/" in rule else {"json": body}
             began = monotonic()
-            answer = admin(method, rule.replace("<id>", ids[rule.split("/")[2]] if "<id>" in rule else ""), **more)
+            path = rule.replace("<user_id>", ids["users"]).replace("<id>", ids.get(rule.split("/")[2], ""))
+            answer = admin(method, path, **more)
             assert monotonic() - began < 5 * 1.0, (method, rule)
             if (method, rule) in OPEN:
                 assert answer.status_code == 200, (method, rule)

@@ -79,13 +79,21 @@ def sign_in(app: Flask, people: dict[str, Person]) -> Callable[[str], Headers]:
 
 @pytest.fixture
 def existing(
-    user: Client, order_of: Callable[[str], str], call_of: Callable[..., str], people: dict[str, Person]
+    user: Client,
+    order_of: Callable[[str], str],
+    call_of: Callable[..., str],
+    task_of: Callable[..., str],
+    event_of: Callable[..., str],
+    people: dict[str, Person],
 ) -> dict[str, str]:
     """By collection: the id of something of the user's, that can be found there."""
     return {
         "/v1/calls": call_of("user"),
+        "/v1/events": event_of("user"),
+        "/v1/events/user": str(people["user"].id),
         "/v1/jobs": user.post("/v1/orders", ORDER).get_json()["id"],
         "/v1/orders": order_of("user"),
+        "/v1/tasks": task_of("user"),
         "/v1/users": str(people["user"].id),
     }
 
@@ -135,7 +143,7 @@ class Sender:
     def __call__(self, case: Case) -> None:
         """Raises FailureGroup where an answer is not as documented."""
         if self._there and has_good_id(case) and next(self._every_other):
-            case.path_parameters = {**case.path_parameters, "id": self._there}
+            case.path_parameters = dict.fromkeys(case.path_parameters, self._there)
         do_not_wait(case)
         headers = self._sign_in(next(self._callers))
         answer = answer_to(case, headers)
@@ -155,7 +163,7 @@ def answer_to(case: Case, headers: Headers) -> Response:
 def has_good_id(case: Case) -> bool:
     from schemathesis.core.parameters import ParameterLocation
 
-    return "id" in case.path_parameters and not (case.meta and case.meta.is_negative_at(ParameterLocation.PATH))
+    return bool(case.path_parameters) and not (case.meta and case.meta.is_negative_at(ParameterLocation.PATH))
 
 
 def do_not_wait(case: Case) -> None:
