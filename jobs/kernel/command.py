@@ -62,6 +62,7 @@ class Command(BaseModel):
     creates: ClassVar[str | None] = None
     target: ClassVar[type[Any] | None] = None
     every: ClassVar[str | None] = None
+    most_bytes: ClassVar[int] = 1 << 20
 
     def __init_subclass__(cls, **declaration: Any) -> None:
         """The declaration is read below, once pydantic has made the fields."""
@@ -78,6 +79,7 @@ class Command(BaseModel):
         creates: bool | str = False,
         target: type[Any] | None = None,
         every: str | None = None,
+        most_bytes: int = 1 << 20,
         **unknown: Any,
     ) -> None:
         if unknown:
@@ -87,6 +89,7 @@ class Command(BaseModel):
         if kind is None:
             return
         cls.kind, cls.aliases, cls.target, cls.every = kind, tuple(aliases), target, every
+        cls.most_bytes = most_bytes
         cls.route = _route(cls, route) if route else None
         cls.creates = _collection(cls, creates)
         _check(cls)
