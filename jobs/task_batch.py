@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from functools import cache
 from typing import Any, Literal
 from uuid import UUID
 
@@ -106,14 +107,15 @@ class BatchTasks(TaskCommand, kind="tasks.batch", route="POST /v1/tasks/batch", 
     def _planner(self, book: TaskBook, job: Job[Any]) -> Callable[[int, Item], Step]:
         """What plans the item at a place. It raises Rejected, or ValidationError."""
         shared = self.set.given() if self.set else {}
+        changes_of = cache(lambda: AmendTask.model_validate(shared).given())  # of all that say nothing of their own
 
         def create(place: int, item: Item) -> Step:
             new = CreateTask.model_validate(shared | item.of_new())
             return book.addition(job, nth_id(job.id, place), vars(new))
 
         def update(_: int, item: Item) -> Step:
-            changes = AmendTask.model_validate(shared | item.of_known())
-            return book.change(job, item.id, changes.given())
+            own = item.of_known()
+            return book.change(job, item.id, AmendTask.model_validate(shared | own).given() if own else changes_of())
 
         def complete(_: int, item: Item) -> Step:
             _only_named(item)

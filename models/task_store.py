@@ -66,7 +66,10 @@ def lock(session: Session, ids: Collection[UUID]) -> list[Entry]:
     """The tasks of these ids that there are, locked in order of their ids."""
     if not ids:
         return []
-    return [Entry(*row) for row in fetch(session, FIND_AND_LOCK, ids=array([ident(task_id) for task_id in ids]))]
+    known = {ident(task_id): task_id for task_id in ids}
+    owner_of = cache(UUID)  # of many tasks, few owners
+    rows = fetch(session, FIND_AND_LOCK, ids=array(list(known)))
+    return [Entry(known[task_id], owner_of(owner), *more) for task_id, owner, *more in rows]
 
 
 def write(session: Session, entries: Collection[Entry]) -> None:
@@ -102,7 +105,7 @@ TYPES = {
 }
 COLUMNS = tuple(TYPES)
 FIND_AND_LOCK = f"""
-    SELECT {", ".join(COLUMNS)} FROM tasks WHERE id = ANY(CAST(%(ids)s AS uuid[])) ORDER BY id FOR UPDATE
+    SELECT CAST(id AS text), CAST(owner_id AS text), {", ".join(COLUMNS[2:])} FROM tasks WHERE id = ANY(CAST(%(ids)s AS uuid[])) ORDER BY id FOR UPDATE
     """
 DELETE = text("DELETE FROM tasks WHERE id = ANY(CAST(:ids AS uuid[]))")
 

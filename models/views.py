@@ -28,9 +28,10 @@ def spelled_id(text: str) -> UUID | None:
     return UUID(text) if ID.fullmatch(text) else None
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=16_384)
 def _spelled(number: int) -> str:
-    return str(UUID(int=number))
+    digits = f"{number:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 @lru_cache(maxsize=1024)

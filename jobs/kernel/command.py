@@ -79,17 +79,18 @@ class Command(BaseModel):
         creates: bool | str = False,
         target: type[Any] | None = None,
         every: str | None = None,
-        most_bytes: int = 1 << 20,
+        most_bytes: int | None = None,
         **unknown: Any,
     ) -> None:
         if unknown:
             raise DeclarationError(f"{cls.__qualname__}: no such class keyword: {', '.join(unknown)}")
         if policy is not None:
             cls.policy = policy
+        if most_bytes is not None:
+            cls.most_bytes = most_bytes
         if kind is None:
             return
         cls.kind, cls.aliases, cls.target, cls.every = kind, tuple(aliases), target, every
-        cls.most_bytes = most_bytes
         cls.route = _route(cls, route) if route else None
         cls.creates = _collection(cls, creates)
         _check(cls)

@@ -161,6 +161,20 @@ def call_of(execute: Callable[..., None], people: dict[str, Person]) -> Callable
     return make
 
 
+@pytest.fixture
+def task_of(execute: Callable[..., None], people: dict[str, Person]) -> Callable[..., str]:
+    """Put a task of somebody's into the table; its id. `more`: columns."""
+
+    def make(name: str, **more: Any) -> str:
+        columns = {"id": str(uuid4()), "owner_id": str(people[name].id), "title": "A task", "status": "pending"}
+        columns |= {"priority": 1, "created_at": "now", "updated_at": "now"} | more
+        places = ", ".join(["%s"] * len(columns))
+        execute(f"INSERT INTO tasks ({', '.join(columns)}) VALUES ({places})", *columns.values())
+        return str(columns["id"])
+
+    return make
+
+
 @contextmanager
 def statements(app: Flask) -> Iterator[list[str]]:
     """The statements that the application sends for the length of a block."""
@@ -176,7 +190,7 @@ def statements(app: Flask) -> Iterator[list[str]]:
 
 
 @contextmanager
-def working(settings: Settings, queues: str = "orders,users") -> Iterator[None]:
+def working(settings: Settings, queues: str = "orders,tasks,users") -> Iterator[None]:
     """A real worker process for the length of a block."""
     environment = {name.upper(): str(value) for name, value in settings.model_dump().items() if value != ()}
     command = [sys.executable, "-m", "workers", "--queues", queues, "--processes", "1"]

@@ -39,6 +39,10 @@ ROUTES = {
     ("PATCH", "/v1/orders/<id>"): Access.USER,
     ("DELETE", "/v1/orders/<id>"): Access.USER,
     ("GET", "/v1/services"): Access.USER,
+    ("POST", "/v1/tasks"): Access.USER,
+    ("POST", "/v1/tasks/batch"): Access.USER,
+    ("PATCH", "/v1/tasks/<id>"): Access.USER,
+    ("DELETE", "/v1/tasks/<id>"): Access.USER,
     ("GET", "/v1/users"): Access.ADMIN,
     ("POST", "/v1/users"): Access.ADMIN,
     ("GET", "/v1/users/me"): Access.USER,
@@ -62,6 +66,7 @@ BODIES = {
     ("PATCH", "/v1/calls/<id>"): {"status": "canceled"},
     ("PUT", "/v1/orders/<id>"): ORDER,
     ("PATCH", "/v1/orders/<id>"): {"total_fee": "1"},
+    ("PATCH", "/v1/tasks/<id>"): {"title": "Another"},
     ("PATCH", "/v1/users/<id>"): {"name": "Another"},
 }
 """What makes a write complete, so that nothing but whose the target is can be wrong with it."""

@@ -136,6 +136,10 @@ CLOSED: dict[tuple[str, str], Any] = {
     ("PUT", "/v1/orders/<id>"): ORDER,
     ("PATCH", "/v1/orders/<id>"): {"total_fee": 1},
     ("DELETE", "/v1/orders/<id>"): None,
+    ("POST", "/v1/tasks"): {"title": "One"},
+    ("POST", "/v1/tasks/batch"): {"action": "create", "tasks": [{"title": "One"}]},
+    ("PATCH", "/v1/tasks/<id>"): {"title": "One"},
+    ("DELETE", "/v1/tasks/<id>"): None,
     ("POST", "/v1/users"): {"email": "new@example.com", "password": PASSWORD, "name": "New"},
     ("PATCH", "/v1/users/<id>"): {"password": PASSWORD},
     ("DELETE", "/v1/users/<id>"): None,
@@ -150,6 +154,7 @@ def test_each_route_is_open_or_closed_without_redis(
     road: Road,
     order_of: Callable[[str], str],
     call_of: Callable[..., str],
+    task_of: Callable[..., str],
     redis_server: Redis,
 ) -> None:
     limits = dict.fromkeys(NO_LIMITS, "600/minute")
@@ -158,7 +163,7 @@ def test_each_route_is_open_or_closed_without_redis(
     job = road.order("one")
     road.work()
     ids = {"jobs": str(job), "orders": order_of("user"), "users": str(people["user"].id), "auth": str(job)}
-    ids["calls"] = call_of("user")
+    ids["calls"], ids["tasks"] = call_of("user"), task_of("user")
     assert {(method, rule) for method, rule, _ in matrix(app)} == OPEN | CLOSED.keys()
     redis_server.kill()
     try:

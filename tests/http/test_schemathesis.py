@@ -79,13 +79,18 @@ def sign_in(app: Flask, people: dict[str, Person]) -> Callable[[str], Headers]:
 
 @pytest.fixture
 def existing(
-    user: Client, order_of: Callable[[str], str], call_of: Callable[..., str], people: dict[str, Person]
+    user: Client,
+    order_of: Callable[[str], str],
+    call_of: Callable[..., str],
+    task_of: Callable[..., str],
+    people: dict[str, Person],
 ) -> dict[str, str]:
     """By collection: the id of something of the user's, that can be found there."""
     return {
         "/v1/calls": call_of("user"),
         "/v1/jobs": user.post("/v1/orders", ORDER).get_json()["id"],
         "/v1/orders": order_of("user"),
+        "/v1/tasks": task_of("user"),
         "/v1/users": str(people["user"].id),
     }
 
