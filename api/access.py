@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 
 class Named(BaseConverter):
-    """What stands in a path for an id: anything but the one word that has routes of its own."""
+    """What stands in a path for an id: anything but the words that have routes of their own."""
 
-    regex = r"(?!me$)[^/]+"
+    regex = r"(?!(?:batch|circuit-status|me|stats)$)[^/]+"
 
 
 View = Callable[..., ResponseReturnValue]

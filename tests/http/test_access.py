@@ -117,7 +117,11 @@ def test_a_route_admits_whom_it_says(roles: Roles, rule: str) -> None:
 
 @pytest.fixture
 def of_user(
-    roles: Roles, people: dict[str, Person], order_of: Callable[[str], str], call_of: Callable[..., str]
+    roles: Roles,
+    people: dict[str, Person],
+    order_of: Callable[[str], str],
+    call_of: Callable[..., str],
+    task_of: Callable[..., str],
 ) -> dict[str, str]:
     """Something of `user`'s behind each rule with an id."""
     job = roles["user"].post("/v1/orders", ORDER)
@@ -127,6 +131,7 @@ def of_user(
         "/v1/calls/<id>/events": call_of("user"),
         "/v1/jobs/<id>": job.get_json()["id"],
         "/v1/orders/<id>": order_of("user"),
+        "/v1/tasks/<id>": task_of("user"),
         "/v1/users/<id>": str(people["user"].id),
         "/v1/auth/sessions/<id>": sessions.get_json()["data"][0]["id"],
     }
