@@ -6,7 +6,6 @@ counted, in the same round trip: by `answers` for all that is answered here, by 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import TYPE_CHECKING, Any, cast
@@ -24,7 +23,7 @@ from api.tokens import Caller
 from jobs.kernel import registry
 from jobs.kernel.errors import Forbidden, NotFound, QueueDown, QueueFull, SessionEnded, Unauthenticated
 from jobs.kernel.policy import Access
-from models.views import ident
+from models.views import ident, spelled_id
 
 if TYPE_CHECKING:
     from api.limits import Limits
@@ -37,7 +36,6 @@ class Named(BaseConverter):
 
 
 View = Callable[..., ResponseReturnValue]
-ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 
 
 def guard(access: Access) -> Callable[[View], View]:
@@ -152,9 +150,9 @@ def known_caller() -> Caller | None:
 
 def id_of(text: str) -> UUID:
     """The id in a path. Raises NotFound: nothing is called by what is no UUID."""
-    if not ID.fullmatch(text):
+    if (found := spelled_id(text)) is None:
         raise NotFound
-    return UUID(text)
+    return found
 
 
 def access_of(view: Callable[..., Any]) -> Access:

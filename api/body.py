@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, TypeVar
 
@@ -15,6 +14,7 @@ from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
 from jobs.kernel.command import Command
 from jobs.kernel.errors import BadRequest, Invalid
+from jobs.kernel.field_errors import MOST_ERRORS, FieldErrors, field_errors, name_of
 
 MAX_BYTES = Command.most_bytes
 """The largest body that is taken, but of a kind that allows more (CONTRACT.md §1)."""
@@ -26,10 +26,6 @@ much longer to read than one that may be sent to any path."""
 DEEPEST = 32
 """How many objects and lists a body may have within each other; no kind asks for more than a few."""
 
-MOST_ERRORS = 100
-"""How many field errors one answer tells; a hostile body could have one in every few bytes."""
-
-FieldErrors = list[dict[str, str]]
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -109,20 +105,6 @@ def load(model: type[M], *, optional: bool = False) -> M:
     if value is None or errors:
         raise Invalid(errors=errors)
     return value
-
-
-def field_errors(refused: ValidationError) -> FieldErrors:
-    """What pydantic has to say, as `{field, message}`; never with the value itself, which may be a secret."""
-    found = []
-    for error in refused.errors(include_url=False, include_input=False, include_context=False)[:MOST_ERRORS]:
-        message = error["msg"].removeprefix("Value error, ")
-        found.append({"field": name_of(error["loc"]), "message": message[:1].upper() + message[1:]})
-    return found
-
-
-def name_of(path: Sequence[object]) -> str:
-    """`services.0` for a place in the body; of names that are absurdly long, the beginning."""
-    return ".".join(map(str, path)).encode("utf-8", "backslashreplace").decode()[:200]
 
 
 def _has_too_many_parts(raw: bytes) -> bool:

@@ -11,9 +11,9 @@ from flask import request
 from pydantic import BaseModel, ConfigDict, ValidationError
 from werkzeug.http import parse_list_header
 
-from api.body import FieldErrors, field_errors
 from api.reads.pages import QueryTime
 from jobs.kernel.errors import Invalid
+from jobs.kernel.field_errors import FieldErrors, field_errors
 
 MOST_WAIT = 30
 MOST_AHEAD = timedelta(days=30)

@@ -9,7 +9,7 @@ from typing import IO, NamedTuple
 
 from pydantic import ValidationError
 
-from api.body import field_errors
+from jobs.kernel.field_errors import field_errors
 from jobs.users import ImportUser
 
 NEEDED, OPTIONAL = ("email", "password", "role"), ("name",)

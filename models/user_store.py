@@ -85,6 +85,11 @@ def lock(session: Session, ids: Collection[UUID]) -> list[Entry]:
     return found
 
 
+def there(session: Session, ids: Collection[UUID]) -> set[UUID]:
+    """Those of these ids whose users there are, and are not deleted."""
+    return {found for (found,) in fetch(session, THERE, ids=[ident(user_id) for user_id in ids])} if ids else set()
+
+
 def write(session: Session, entries: Collection[Entry]) -> None:
     """Bring the table to what the entries say."""
     ordered = sorted(entries, key=lambda entry: entry.id.int)
@@ -127,6 +132,8 @@ CLAIM = f"""
 FIND_AND_LOCK = f"""
     SELECT {NAMES}, {folded("email")} FROM users WHERE id = ANY(CAST(%(ids)s AS uuid[])) ORDER BY id FOR UPDATE
     """
+
+THERE = "SELECT id FROM users WHERE id = ANY(CAST(%(ids)s AS uuid[])) AND deleted_at IS NULL"
 
 # An UPDATE looks for duplicates row by row: two users who exchange their emails would be in each other's way, and who
 # takes the email of a deleted one in theirs. What is given up is given up first.

@@ -5,6 +5,7 @@ JSON conventions of CONTRACT.md §1: times RFC 3339 in UTC with `Z`, money a dec
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -14,15 +15,23 @@ from uuid import UUID
 from models.call import Status
 from models.task import PRIORITIES
 
+ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+
 
 def ident(value: UUID) -> str:
     """An id in its usual spelling. Remembers the last ones: each is spelled several times on its way."""
     return _spelled(value.int)
 
 
-@lru_cache(maxsize=4096)
+def spelled_id(text: str) -> UUID | None:
+    """The id that is spelled so; None for what is no UUID in its usual spelling, in either case."""
+    return UUID(text) if ID.fullmatch(text) else None
+
+
+@lru_cache(maxsize=16_384)
 def _spelled(number: int) -> str:
-    return str(UUID(int=number))
+    digits = f"{number:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 @lru_cache(maxsize=1024)

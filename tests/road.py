@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -115,6 +116,17 @@ class Road:
             follow_up(self.follow_ups, settlements)
             done += len(deliveries)
         return done
+
+    def work_at_once(self, queue: str, workers: int = 4) -> None:
+        """Do everything on a queue, in small batches, by several workers."""
+
+        def one_worker(_: int) -> None:
+            leases = self.worker()
+            while deliveries := leases.reserve([queue], 5):
+                leases.settle(self.execute(deliveries))
+
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(one_worker, range(workers)))
 
     def job(self, job_id: UUID) -> dict[str, Any]:
         """The job as a client sees it."""

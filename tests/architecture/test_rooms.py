@@ -78,4 +78,8 @@ def test_the_catalogue_of_kinds_changes_only_on_purpose() -> None:
         "users.amend": "PATCH /v1/users/{id}",
         "users.delete": "DELETE /v1/users/{id}",
         "users.rehash": None,
+        "tasks.create": "POST /v1/tasks",
+        "tasks.amend": "PATCH /v1/tasks/{id}",
+        "tasks.delete": "DELETE /v1/tasks/{id}",
+        "tasks.batch": "POST /v1/tasks/batch",
     }

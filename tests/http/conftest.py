@@ -223,7 +223,7 @@ def plans(settings: Settings) -> Iterator[Callable[[Client, str], list[str]]]:
 
 
 @contextmanager
-def working(settings: Settings, queues: str = "orders,users") -> Iterator[None]:
+def working(settings: Settings, queues: str = "orders,tasks,users") -> Iterator[None]:
     """A real worker process for the length of a block."""
     environment = {name.upper(): str(value) for name, value in settings.model_dump().items() if value != ()}
     command = [sys.executable, "-m", "workers", "--queues", queues, "--processes", "1"]

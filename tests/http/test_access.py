@@ -46,6 +46,10 @@ ROUTES = {
     ("GET", "/v1/tasks"): Access.USER,
     ("GET", "/v1/tasks/<id>"): Access.USER,
     ("GET", "/v1/tasks/stats"): Access.USER,
+    ("POST", "/v1/tasks"): Access.USER,
+    ("POST", "/v1/tasks/batch"): Access.USER,
+    ("PATCH", "/v1/tasks/<id>"): Access.USER,
+    ("DELETE", "/v1/tasks/<id>"): Access.USER,
     ("GET", "/v1/users"): Access.ADMIN,
     ("POST", "/v1/users"): Access.ADMIN,
     ("GET", "/v1/users/me"): Access.USER,
@@ -69,6 +73,7 @@ BODIES = {
     ("PATCH", "/v1/calls/<id>"): {"status": "canceled"},
     ("PUT", "/v1/orders/<id>"): ORDER,
     ("PATCH", "/v1/orders/<id>"): {"total_fee": "1"},
+    ("PATCH", "/v1/tasks/<id>"): {"title": "Another"},
     ("PATCH", "/v1/users/<id>"): {"name": "Another"},
 }
 """What makes a write complete, so that nothing but whose the target is can be wrong with it."""

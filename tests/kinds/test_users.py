@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import event
 
 from jobs.kernel.outcome import State
 from jobs.kernel.submit import new_id
 from models import User, views
-from models.session import writer
 from tests.conftest import Person
 from tests.road import Road
-from workers.executor import Executor
 
 HASH, OTHER_HASH = "$argon2id$v=19$m=65536,t=3,p=4$a$a", "$argon2id$v=19$m=65536,t=3,p=4$b$b"
 
@@ -98,33 +95,9 @@ def test_of_those_who_want_one_email_in_whatever_case_the_first_accepted_has_it(
     assert road.rows("SELECT email FROM users WHERE lower(email) = 'ada@example.com'") == [("Ada@example.com",)]
 
 
-@pytest.fixture
-def rollbacks(road: Road) -> Iterator[list[str]]:
-    """Transactions of the executor that were not committed. It tries again, so that outcomes are right all the same; but
-    where every lock is taken in time and in order, there is nothing to try again."""
-    seen: list[str] = []
-    sessions = writer(road.settings.database_url, lease_seconds=road.settings.lease_seconds)
-    event.listen(sessions.kw["bind"], "rollback", lambda _: seen.append("rollback"))
-    road.executor = Executor(sessions, road.settings)
-    yield seen
-    sessions.kw["bind"].dispose()
-
-
-def work_at_once(road: Road, workers: int = 4) -> None:
-    """Do everything that is queued, in small batches, by several workers."""
-
-    def one_worker(_: int) -> None:
-        leases = road.worker()
-        while deliveries := leases.reserve(["users"], 5):
-            leases.settle(road.execute(deliveries))
-
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(one_worker, range(workers)))
-
-
 def test_workers_at_once_give_an_email_to_one(road: Road, rollbacks: list[str]) -> None:
     ids = [register(road, email=f"{'aA'[n % 2]}da{n % 7}@example.com") for n in range(70)]
-    work_at_once(road)
+    road.work_at_once("users")
     assert sorted(map(str, codes(road, ids))) == ["None"] * 7 + ["email_taken"] * 63
     assert road.rows("SELECT count(*) FROM users WHERE email ILIKE 'ada%'") == [(7,)]
     assert rollbacks == []
@@ -139,7 +112,7 @@ def test_workers_at_once_lose_no_change_and_do_not_wait_in_circles(
         body = {"email": f"v{n % 7}@example.com"} if n % 12 == 0 else {"name": f"n{n}"}
         by = people["admin"].id if n % 2 else users[n * 5 % 6]
         ids.append(road.submit("users.amend", body, target=users[n * 5 % 6], owner=by, if_match=("*",)))
-    work_at_once(road)
+    road.work_at_once("users")
     found = codes(road, ids)
     assert set(found) <= {None, "email_taken"}
     assert road.rows("SELECT sum(version - 1) FROM users") == [(found.count(None),)]
