@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-DOMAINS = ("orders", "calls", "call_reports", "users")
+DOMAINS = ("orders", "calls", "call_reports", "events", "users")
 
 
 def load() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -14,10 +14,13 @@ from config import Settings
 from jobs.kernel import broker, keys
 from jobs.kernel.context import Context
 from jobs.kernel.errors import Conflict
-from jobs.kernel.ports import CARRIER, Carrier, LeaseLost, Permit
+from jobs.kernel.ports import CARRIER, EVENT_SINK, Carrier, LeaseLost, Permit, Sink, Unreached
 from models.session import Sessions
-from workers import gate
+from workers import gate, sink
 from workers.executor import Clock
+
+CALLING = frozenset({"hangups", "calls"})
+"""Queues whose kinds ask the carrier."""
 
 
 class Gate(Protocol):
@@ -29,20 +32,31 @@ class Gate(Protocol):
 
 @dataclass(frozen=True)
 class Services:
-    """`carrier`: None where no account is. `gates`: by the names of their circuits. `redis`: where jobs are."""
+    """`carrier`: None where no account is. `gates`: by the names of their circuits. `redis`: where jobs are. `sink`: None where
+    none is configured."""
 
     carrier: Carrier | None = None
     gates: Mapping[str, Gate] = field(default_factory=dict)
     redis: Redis | None = None
+    sink: Sink | None = None
 
 
-def services(settings: Settings) -> Services:
-    """The services that these settings name, for one process."""
+def services(settings: Settings, queues: Collection[str]) -> Services:
+    """The services that these settings name, for one process that takes from these queues."""
+    redis = broker.connect(settings.redis_url)
+    gates = {
+        CARRIER: gate.Gate(redis, settings, CARRIER, rate=settings.calls_per_second),
+        EVENT_SINK: gate.Gate(redis, settings, EVENT_SINK, rate=None, longest=1),
+    }
+    return Services(_carrier(settings, queues), gates, redis, sink.sink(settings))
+
+
+def _carrier(settings: Settings, queues: Collection[str]) -> Carrier | None:
+    if CALLING.isdisjoint(queues):
+        return None
     from workers import twilio  # the SDK takes as long to load as all the rest, and few workers need it
 
-    redis = broker.connect(settings.redis_url)
-    gates = {CARRIER: gate.Gate(redis, settings, CARRIER, rate=settings.calls_per_second)}
-    return Services(twilio.carrier(settings), gates, redis)
+    return twilio.carrier(settings)
 
 
 class Outside:
@@ -71,6 +85,13 @@ class Outside:
         if self._services.carrier is None:
             raise Conflict("No calls can be placed here.", code="calls_not_configured")
         return self._services.carrier
+
+    @property
+    def sink(self) -> Sink:
+        """Raises Unreached where none is configured."""
+        if self._services.sink is None:
+            raise Unreached("is not configured where events are delivered from")
+        return self._services.sink
 
     @contextmanager
     def transaction(self) -> Iterator[Context]:

@@ -31,7 +31,7 @@ def run_current_job() -> None:
     current = get_current_job()
     if current is None or current.connection is None:
         raise RuntimeError("only an RQ worker may call this")
-    settings, conductor = _once()
+    settings, conductor = _once(current.origin)
     name = current.worker_name or "rq"
     leases = Leases(current.connection, settings, name)
     started = time.monotonic()
@@ -51,9 +51,10 @@ def run_current_job() -> None:
 
 
 @cache
-def _once() -> tuple[Settings, Conductor]:
+def _once(queue: str) -> tuple[Settings, Conductor]:
+    """What one process needs for the jobs of a queue."""
     settings = Settings.from_env()
     log.configure(settings)
     jobs.load()
     sessions = writer(settings.write_database_url or settings.database_url, lease_seconds=settings.lease_seconds)
-    return settings, Conductor(sessions, settings, services(settings))
+    return settings, Conductor(sessions, settings, services(settings, [queue]))
