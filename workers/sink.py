@@ -2,6 +2,7 @@
 
 One request, one connection: so a kept one that the other side has just closed is never taken for an answer that was lost.
 By the standard library alone, which follows no redirect, asks no proxy, keeps no cookie, tries nothing twice and logs nothing.
+An answer is its status: who has said that has decided, and what stands behind it may be missing.
 
 Source of the header, and of 409 while the first request with a key is still being carried out:
 https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
