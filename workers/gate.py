@@ -29,7 +29,7 @@ from jobs.kernel.times import from_micros
 
 HERE = Path(__file__).parent
 SECOND = 1_000_000
-PERMIT_SECONDS = 60
+PERMIT_SECONDS = 60.0
 """A permit that nobody gives back runs out: longer than a service is ever waited for, twice."""
 
 UNPACED = 100
@@ -63,15 +63,24 @@ class Leave:
 
 class Gate:
     """The way to one service, for any number of threads. `name`: the circuit's, in `jobs.kernel.ports`. `rate`: the most that
-    is asked of the service in a second; None: as much as it takes. `longest`: see LONGEST; 1 where a probe costs nobody much."""
+    is asked of the service in a second; None: as much as it takes. `longest`: see LONGEST; 1 where a probe costs nobody much.
+    `permit`: see PERMIT_SECONDS."""
 
     def __init__(
-        self, redis: Redis, settings: Settings, name: str, *, rate: float | None, longest: int = LONGEST
+        self,
+        redis: Redis,
+        settings: Settings,
+        name: str,
+        *,
+        rate: float | None,
+        longest: int = LONGEST,
+        permit: float = PERMIT_SECONDS,
     ) -> None:
         self._enter, self._report = (script(redis, HERE / f"gate_{verb}.lua") for verb in ("enter", "report"))
         self._name, self._key = name, keys.circuit(name)
         self._pace: list[str | int] = [round(SECOND / (rate or UNPACED)), "1" if rate else ""]
         self._failures, self._window = settings.circuit_failures, settings.circuit_window_seconds * SECOND
+        self._permit = round(permit * SECOND)
         self._pause, self._longest = settings.circuit_open_seconds * SECOND, longest
 
     @contextmanager
@@ -92,7 +101,7 @@ class Gate:
 
     def _ask(self, turn: str | None) -> Leave:
         token = secrets.token_hex(8)
-        args: list[str | int] = [self._key, token, turn or "", *self._pace, self._window, PERMIT_SECONDS * SECOND]
+        args: list[str | int] = [self._key, token, turn or "", *self._pace, self._window, self._permit]
         answer, *more = self._enter(args=args)
         if answer == b"wait":
             spread = 0 if turn else random.uniform(0, SPREAD)  # noqa: S311 - jitter, not a secret

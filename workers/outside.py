@@ -46,7 +46,9 @@ def services(settings: Settings, queues: Collection[str]) -> Services:
     redis = broker.connect(settings.redis_url)
     gates = {
         CARRIER: gate.Gate(redis, settings, CARRIER, rate=settings.calls_per_second),
-        EVENT_SINK: gate.Gate(redis, settings, EVENT_SINK, rate=None, longest=1),
+        EVENT_SINK: gate.Gate(
+            redis, settings, EVENT_SINK, rate=None, longest=1, permit=3 * settings.event_sink_timeout_seconds
+        ),
     }
     return Services(_carrier(settings, queues), gates, redis, sink.sink(settings))
 
