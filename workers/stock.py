@@ -10,6 +10,7 @@ from rq import get_current_job
 import jobs
 from config import Settings
 from jobs.kernel import log
+from jobs.kernel.policy import QUEUES
 from models.session import writer
 from workers.conductor import Conductor
 from workers.heart import Heart
@@ -31,7 +32,7 @@ def run_current_job() -> None:
     current = get_current_job()
     if current is None or current.connection is None:
         raise RuntimeError("only an RQ worker may call this")
-    settings, conductor = _once(current.origin)
+    settings, conductor = _once()
     name = current.worker_name or "rq"
     leases = Leases(current.connection, settings, name)
     started = time.monotonic()
@@ -51,10 +52,9 @@ def run_current_job() -> None:
 
 
 @cache
-def _once(queue: str) -> tuple[Settings, Conductor]:
-    """What one process needs for the jobs of a queue."""
+def _once() -> tuple[Settings, Conductor]:
     settings = Settings.from_env()
     log.configure(settings)
     jobs.load()
     sessions = writer(settings.write_database_url or settings.database_url, lease_seconds=settings.lease_seconds)
-    return settings, Conductor(sessions, settings, services(settings, [queue]))
+    return settings, Conductor(sessions, settings, services(settings, QUEUES))
