@@ -41,6 +41,9 @@ WELL_KNOWN = frozenset(
 
 COUNTRY = re.compile(r"[A-Z]{2}")
 
+PLAIN = re.compile(r"[!-~]+")
+"""What a URL is written in (RFC 3986 §2); urlsplit leaves out, in silence, some of what is not."""
+
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9-]+(\.[a-z0-9-]+)*(:[0-9]{1,5})?")
 """As a browser sends it (RFC 6454 §6.1), in lower case. Nothing in it can be taken for a pattern, as Flask-CORS does."""
 
@@ -167,11 +170,16 @@ class Settings(BaseSettings):
     @classmethod
     def _http_url(cls, url: str) -> str:
         """Without a slash at the end, since paths that begin with one are put after it."""
-        parts = urlsplit(url)  # raises ValueError for what is no URL
-        plain = not (parts.query or parts.fragment or "@" in parts.netloc or parts.port == 0)  # it, too, for no port
-        if parts.scheme not in ("http", "https") or not parts.hostname or not plain:
+        if not is_http(url) or "?" in url:
             raise ValueError("should be a URL like https://millrace.example.com")
         return url.rstrip("/")
+
+    @field_validator("event_sink_url")
+    @classmethod
+    def _http_url_or_none(cls, url: str) -> str:
+        if url and not is_http(url):
+            raise ValueError("should be a URL like https://sink.example.com/events, without a user or a fragment")
+        return url
 
     @field_validator("cors_origins")
     @classmethod
@@ -245,6 +253,17 @@ class Settings(BaseSettings):
         if wrong:
             raise ValueError("; ".join(wrong))
         return self
+
+
+def is_http(url: str) -> bool:
+    """Whether it is an http(s) URL of a server, without a user, a password or a fragment. What is wrong with it is not told:
+    it may hold a secret."""
+    try:
+        parts = urlsplit(url)
+        named = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return named and "@" not in parts.netloc and "#" not in url and PLAIN.fullmatch(url) is not None
 
 
 def is_weak(secret: str) -> bool:

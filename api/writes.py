@@ -24,6 +24,7 @@ from api.tokens import Caller
 from jobs.kernel import registry
 from jobs.kernel.command import Command, Route
 from jobs.kernel.errors import Forbidden, Invalid, NotFound, RateLimited, Rejected
+from jobs.kernel.field_errors import FieldErrors
 from jobs.kernel.outcome import State
 from jobs.kernel.policy import Access
 from jobs.kernel.record import JobRecord
@@ -88,7 +89,7 @@ def _validated(command: type[Command]) -> tuple[Terms, Command]:
     return asked, value
 
 
-def _parsed(command: type[Command], raw: bytes) -> tuple[Command | None, body.FieldErrors]:
+def _parsed(command: type[Command], raw: bytes) -> tuple[Command | None, FieldErrors]:
     """The command in a body, or what is wrong with it. A large one takes long enough to be read beside other requests."""
     if len(raw) <= body.MAX_BYTES:
         return body.parse(command, raw)

@@ -12,7 +12,7 @@ from jobs.kernel.errors import Snooze
 from jobs.kernel.ports import Unreached
 from jobs.kernel.times import from_micros, read
 from tests.road import Road
-from workers.gate import JITTER, Gate, Leave
+from workers.gate import JITTER, LONGEST, Gate, Leave
 
 NAME = ports.CARRIER
 WINDOW, PAUSE = 30, 10
@@ -22,9 +22,10 @@ TIMES = ("opened_at", "next_probe_at", "returning_since", "free")
 
 
 class Gates:
-    """Made of a road; `redis`: the administrator's, while gates have the rights of workers."""
+    """Made of a road; `redis`: the administrator's, while gates have the rights of workers. `name`: the circuit's."""
 
-    def __init__(self, road: Road) -> None:
+    def __init__(self, road: Road, name: str = NAME) -> None:
+        self.name = name
         given = {"circuit_failures": 3, "circuit_window_seconds": WINDOW, "circuit_open_seconds": PAUSE}
         self.settings = road.of_worker.model_copy(update=given)
         self.redis = road.redis
@@ -32,9 +33,9 @@ class Gates:
         self._began, self._elapsed = self.now, timedelta(0)
         self._clients = [broker.connect(self.settings.redis_url, timeout=5)]
 
-    def make(self, *, name: str = NAME, rate: float | None = None) -> Gate:
+    def make(self, *, name: str = "", rate: float | None = None, longest: int = LONGEST) -> Gate:
         self._clients.append(broker.connect(self.settings.redis_url, timeout=5))
-        return Gate(self._clients[-1], self.settings, name, rate=rate)
+        return Gate(self._clients[-1], self.settings, name or self.name, rate=rate, longest=longest)
 
     def close(self) -> None:
         for client in self._clients:
@@ -42,7 +43,7 @@ class Gates:
 
     @property
     def view(self) -> dict[str, Any]:
-        return self.circuits.view()[NAME]
+        return self.circuits.view()[self.name]
 
     @property
     def state(self) -> str:
@@ -66,7 +67,9 @@ class Gates:
     @property
     def last_passed(self) -> timedelta:
         """When the last one passed whom a rate of one a second has kept."""
-        return self.passed(from_micros(int(self.redis.hget(keys.circuit(NAME), "free") or 0))) - timedelta(seconds=1)
+        return self.passed(from_micros(int(self.redis.hget(keys.circuit(self.name), "free") or 0))) - timedelta(
+            seconds=1
+        )
 
     @property
     def opens_for(self) -> float:
@@ -75,7 +78,7 @@ class Gates:
 
     def elapse(self, seconds: float) -> None:
         """Let time pass: all that Redis remembers was so much earlier."""
-        key, micros = keys.circuit(NAME), round(seconds * 1_000_000)
+        key, micros = keys.circuit(self.name), round(seconds * 1_000_000)
         sets = [f"{key}:{kept}" for kept in ("failures", "permits", "turns")]
         asked = self.redis.pipeline(transaction=False)
         asked.hmget(key, TIMES)

@@ -18,7 +18,7 @@ from jobs.kernel import broker, registry
 from jobs.kernel.ledger import Ledger
 from jobs.kernel.outcome import State
 from jobs.kernel.policy import QUEUES
-from jobs.kernel.ports import Carrier
+from jobs.kernel.ports import Carrier, Sink
 from jobs.kernel.secret import SEALED
 from jobs.kernel.submit import Submission, Submitter, new_id
 from models.session import Sessions, writer
@@ -37,8 +37,8 @@ from workers.work import Work, opened
 class Road:
     """A submitter, one worker and a scheduler that do nothing by themselves, each with its own rights in Redis.
 
-    `settings`, `redis`: the administrator's. `redis_as`: the URL of one of Redis's users. `carrier`, `gates`: what
-    conducted jobs find outside; both may be set at any time.
+    `settings`, `redis`: the administrator's. `redis_as`: the URL of one of Redis's users. `carrier`, `gates`, `sink`: what
+    conducted jobs find outside; each may be set at any time.
     """
 
     settings: Settings
@@ -46,6 +46,7 @@ class Road:
     redis_as: Callable[[str], str]
     carrier: Carrier | None = None
     gates: Mapping[str, Gate] = field(default_factory=dict)
+    sink: Sink | None = None
     redis: Redis = field(init=False)
     sessions: Sessions = field(init=False)
 
@@ -65,7 +66,7 @@ class Road:
         """The same, under other settings."""
         given = changes.get("redis_url")
         redis_as = (lambda _: given) if given else self.redis_as
-        return Road(self.settings.model_copy(update=changes), self.owner, redis_as, self.carrier, self.gates)
+        return Road(self.settings.model_copy(update=changes), self.owner, redis_as, self.carrier, self.gates, self.sink)
 
     @property
     def of_worker(self) -> Settings:
@@ -103,7 +104,7 @@ class Road:
 
     def conduct(self, work: Work, ours: Callable[[], bool] = lambda: True) -> list[Settlement]:
         """Carry one job out as a thread does. `ours`: whether its lease cannot be another worker's yet."""
-        services = Services(self.carrier, self.gates, self._of_worker)
+        services = Services(self.carrier, self.gates, self._of_worker, self.sink)
         return Conductor(self.sessions, self.settings, services, self.reports).run(work, ours)
 
     def work(self, most: int = 100) -> int:

@@ -1,6 +1,6 @@
 """`python -m workers --queues orders,default --processes N --batch N`: start and supervise worker processes.
 
-Queues of threads have workers of their own: `--queues hangups,calls --processes N --threads N`.
+Queues of threads have workers of their own: `--queues hangups,calls --processes N --threads N`, or `deliveries`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _worker(settings: Settings, asked: argparse.Namespace) -> Worker:
     from workers.outside import services
     from workers.threads import ThreadWorker
 
-    return ThreadWorker(settings, asked.queues, asked.threads or THREADS, services(settings))
+    return ThreadWorker(settings, asked.queues, asked.threads or THREADS, services(settings, asked.queues))
 
 
 def _size(asked: argparse.Namespace) -> list[str]:

@@ -2,7 +2,8 @@
 
 The circuit (Nygard, "Release It!") opens at some failures within a window. Nobody passes then, until a probe may; after one
 that succeeded 2, 4 and 8 may pass at a time, each as soon as so many have succeeded as might before, and then it is closed;
-it also is when it has come back for as long as a failure counts. A failure meanwhile opens it again, for twice as long.
+it also is when it has come back for as long as a failure counts. A failure meanwhile opens it again, for twice as long up to
+a bound.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from jobs.kernel.times import from_micros
 
 HERE = Path(__file__).parent
 SECOND = 1_000_000
-PERMIT_SECONDS = 60
+PERMIT_SECONDS = 60.0
 """A permit that nobody gives back runs out: longer than a service is ever waited for, twice."""
 
 UNPACED = 100
@@ -36,6 +37,9 @@ UNPACED = 100
 
 JITTER = 0.1
 """By how much of itself the time differs for which a circuit is open."""
+
+LONGEST = 8
+"""How many times as long as the first an opening takes at most, that follows before the circuit has closed."""
 
 SPREAD = 1.0
 """Seconds over which those come back who wait without a turn."""
@@ -59,14 +63,25 @@ class Leave:
 
 class Gate:
     """The way to one service, for any number of threads. `name`: the circuit's, in `jobs.kernel.ports`. `rate`: the most that
-    is asked of the service in a second; None: as much as it takes."""
+    is asked of the service in a second; None: as much as it takes. `longest`: see LONGEST; 1 where a probe costs nobody much.
+    `permit`: see PERMIT_SECONDS."""
 
-    def __init__(self, redis: Redis, settings: Settings, name: str, *, rate: float | None) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        settings: Settings,
+        name: str,
+        *,
+        rate: float | None,
+        longest: int = LONGEST,
+        permit: float = PERMIT_SECONDS,
+    ) -> None:
         self._enter, self._report = (script(redis, HERE / f"gate_{verb}.lua") for verb in ("enter", "report"))
         self._name, self._key = name, keys.circuit(name)
         self._pace: list[str | int] = [round(SECOND / (rate or UNPACED)), "1" if rate else ""]
         self._failures, self._window = settings.circuit_failures, settings.circuit_window_seconds * SECOND
-        self._pause = settings.circuit_open_seconds * SECOND
+        self._permit = round(permit * SECOND)
+        self._pause, self._longest = settings.circuit_open_seconds * SECOND, longest
 
     @contextmanager
     def enter(self, *, turn: str | None = None) -> Iterator[Leave]:
@@ -86,7 +101,7 @@ class Gate:
 
     def _ask(self, turn: str | None) -> Leave:
         token = secrets.token_hex(8)
-        args: list[str | int] = [self._key, token, turn or "", *self._pace, self._window, PERMIT_SECONDS * SECOND]
+        args: list[str | int] = [self._key, token, turn or "", *self._pace, self._window, self._permit]
         answer, *more = self._enter(args=args)
         if answer == b"wait":
             spread = 0 if turn else random.uniform(0, SPREAD)  # noqa: S311 - jitter, not a secret
@@ -109,6 +124,7 @@ class Gate:
             self._failures,
             self._window,
             pause,
+            self._longest,
         ]
         try:
             become = self._report(args=args).decode()

@@ -1,15 +1,14 @@
 -- How a circuit moves; see circuit.lua for what it is.
 local MOST_AT_A_TIME = 8 -- permits out, before it closes
-local LONGEST = 8 -- times as long as the first opening
 
 local function close(key)
   redis.call('HDEL', key, 'state', 'openings', 'opened_at', 'next_probe_at', 'returning_since', 'limit', 'successes')
   redis.call('DEL', key .. ':failures', key .. ':permits')
 end
 
--- Nobody passes for as long as `first`, and twice as long each time that follows before it has closed.
-local function open(key, circuit, now, first)
-  local pause = first * math.min(2 ^ circuit.openings, LONGEST)
+-- Nobody passes for as long as `first`, and twice as long each time that follows before it has closed, up to `longest` times.
+local function open(key, circuit, now, first, longest)
+  local pause = first * math.min(2 ^ circuit.openings, longest)
   redis.call('HDEL', key, 'returning_since', 'limit', 'successes')
   redis.call('DEL', key .. ':permits')
   redis.call('HSET', key, 'state', 'open', 'openings', circuit.openings + 1, 'opened_at', circuit.opened_at or digits(now),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -14,8 +14,11 @@ from config import Settings
 from jobs.kernel import broker, keys
 from jobs.kernel.context import Context
 from jobs.kernel.errors import Conflict
-from jobs.kernel.ports import CARRIER, Carrier, LeaseLost, Permit
-from workers import gate
+from jobs.kernel.ports import CARRIER, EVENT_SINK, Carrier, LeaseLost, Permit, Sink, Unreached
+from workers import gate, sink
+
+CALLING = frozenset({"hangups", "calls"})
+"""Queues whose kinds ask the carrier."""
 
 
 class Gate(Protocol):
@@ -27,20 +30,33 @@ class Gate(Protocol):
 
 @dataclass(frozen=True)
 class Services:
-    """`carrier`: None where no account is. `gates`: by the names of their circuits. `redis`: where jobs are."""
+    """`carrier`: None where no account is. `gates`: by the names of their circuits. `redis`: where jobs are. `sink`: None where
+    none is configured."""
 
     carrier: Carrier | None = None
     gates: Mapping[str, Gate] = field(default_factory=dict)
     redis: Redis | None = None
+    sink: Sink | None = None
 
 
-def services(settings: Settings) -> Services:
-    """The services that these settings name, for one process."""
+def services(settings: Settings, queues: Collection[str]) -> Services:
+    """The services that these settings name, for one process that takes from these queues."""
+    redis = broker.connect(settings.redis_url)
+    gates = {
+        CARRIER: gate.Gate(redis, settings, CARRIER, rate=settings.calls_per_second),
+        EVENT_SINK: gate.Gate(
+            redis, settings, EVENT_SINK, rate=None, longest=1, permit=3 * settings.event_sink_timeout_seconds
+        ),
+    }
+    return Services(_carrier(settings, queues), gates, redis, sink.sink(settings))
+
+
+def _carrier(settings: Settings, queues: Collection[str]) -> Carrier | None:
+    if CALLING.isdisjoint(queues):
+        return None
     from workers import twilio  # the SDK takes as long to load as all the rest, and few workers need it
 
-    redis = broker.connect(settings.redis_url)
-    gates = {CARRIER: gate.Gate(redis, settings, CARRIER, rate=settings.calls_per_second)}
-    return Services(twilio.carrier(settings), gates, redis)
+    return twilio.carrier(settings)
 
 
 class Outside:
@@ -65,6 +81,13 @@ class Outside:
         if self._services.carrier is None:
             raise Conflict("No calls can be placed here.", code="calls_not_configured")
         return self._services.carrier
+
+    @property
+    def sink(self) -> Sink:
+        """Raises Unreached where none is configured."""
+        if self._services.sink is None:
+            raise Unreached("is not configured where events are delivered from")
+        return self._services.sink
 
     def enter(self, circuit: str, *, turn: str | None = None) -> AbstractContextManager[Permit]:
         """Leave to ask a service, for the length of a block. Raises Snooze, and what Redis raises."""

@@ -10,6 +10,7 @@ from rq import get_current_job
 import jobs
 from config import Settings
 from jobs.kernel import broker, log
+from jobs.kernel.policy import QUEUES
 from jobs.kernel.submit import Submitter
 from models.session import writer
 from workers.conductor import Conductor
@@ -61,5 +62,5 @@ def _once() -> tuple[Settings, Conductor, Submitter]:
     jobs.load()
     sessions = writer(settings.write_database_url or settings.database_url, lease_seconds=settings.lease_seconds)
     redis = broker.connect(settings.redis_url)
-    conductor = Conductor(sessions, settings, services(settings), Progress(redis).of)
+    conductor = Conductor(sessions, settings, services(settings, QUEUES), Progress(redis).of)
     return settings, conductor, Submitter(redis, settings)

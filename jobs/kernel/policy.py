@@ -58,6 +58,10 @@ class RateLimit:
     per_job: bool = False
 
 
+FAR = 64
+"""Doublings, after which any cap is reached; many more could not be counted any longer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Retry:
     """Exponential back-off with full jitter.
@@ -78,7 +82,7 @@ class Retry:
         """Seconds to wait after the `attempt`-th execution (from 1) raised; None when no more are left."""
         if attempt >= self.attempts:
             return None
-        return random.uniform(0, min(self.cap, self.base * 2 ** (attempt - 1)))  # noqa: S311 - jitter, not a secret
+        return random.uniform(0, min(self.cap, self.base * 2 ** min(attempt - 1, FAR)))  # noqa: S311 - jitter, not a secret
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,10 @@ from jobs.kernel.outcome import Outcome
 CARRIER = "carrier"
 """The circuit, and the rate, of whoever places calls."""
 
-CIRCUITS = (CARRIER,)
+EVENT_SINK = "event_sink"
+"""The circuit of whoever events are delivered to."""
+
+CIRCUITS = (CARRIER, EVENT_SINK)
 """Every circuit there is."""
 
 Conclusion = Callable[[Context], Outcome]
@@ -25,7 +28,8 @@ back what it has written; an outcome that is returned does not."""
 
 
 class Trouble(Exception):
-    """A service does not do what it is for. It counts against the service's circuit."""
+    """A service does not do what it is for. It counts against the service's circuit. Where it has a text, that says what the
+    service did, behind its name."""
 
 
 class Unreached(Trouble):
@@ -96,6 +100,14 @@ class Carrier(Protocol):
         """Ask for something that changes nothing, to see whether it answers."""
 
 
+class Sink(Protocol):
+    """Whoever events are delivered to as well."""
+
+    def deliver(self, event_id: UUID, body: bytes) -> None:
+        """Hand over an event, as JSON; the same again under the same id does no harm there. Raises Trouble, with a text, and
+        Refused where it would say the same of this event for ever."""
+
+
 class Permit(Protocol):
     """Leave to ask a service once. `probe`: it is the one that shows whether the service has come back."""
 
@@ -112,6 +124,10 @@ class Outside(Protocol):
     @property
     def carrier(self) -> Carrier:
         """Raises Rejected (`calls_not_configured`) where no account is."""
+
+    @property
+    def sink(self) -> Sink:
+        """Raises Trouble where there is none: one that is only missing here, or for now, is to be waited for."""
 
     def transaction(self) -> AbstractContextManager[Context]:
         """One transaction, committed when the block ends, rolled back when it raises."""

@@ -68,6 +68,7 @@ def test_a_service_sets_only_settings_that_exist(name: str) -> None:
         ("web", {"READ_DATABASE_URL": READER, "REDIS_URL": "api"}),
         ("worker", {"WRITE_DATABASE_URL": WRITER, "REDIS_URL": "worker"}),
         ("calls", {"WRITE_DATABASE_URL": WRITER, "REDIS_URL": "worker"}),
+        ("deliveries", {"WRITE_DATABASE_URL": WRITER, "REDIS_URL": "worker"}),
         ("scheduler", {"REDIS_URL": "worker"}),
     ],
 )
@@ -79,9 +80,16 @@ def test_a_service_is_told_of_its_own_roles_and_of_no_other_password(name: str, 
 
 
 @pytest.mark.parametrize("name", PROCESSES)
-@pytest.mark.parametrize("setting", ["TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"])
-def test_only_who_calls_and_who_is_called_back_know_the_account(name: str, setting: str) -> None:
-    expected = f"${{{setting}:-}}" if name in ("web", "calls") else ""
+@pytest.mark.parametrize(
+    ("setting", "whose"),
+    [
+        ("TWILIO_ACCOUNT_SID", ("web", "calls")),
+        ("TWILIO_AUTH_TOKEN", ("web", "calls")),
+        ("EVENT_SINK_URL", ("worker", "deliveries")),
+    ],
+)
+def test_only_who_needs_it_knows_the_way_to_a_service_outside(name: str, setting: str, whose: tuple[str, ...]) -> None:
+    expected = f"${{{setting}:-}}" if name in whose else ""
     assert SERVICES[name]["environment"][setting] == expected
 
 

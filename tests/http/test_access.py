@@ -14,6 +14,7 @@ from flask import Flask
 from api.access import guard, matrix
 from jobs.kernel.policy import Access
 from tests.conftest import Person
+from tests.events import EVENT
 from tests.http.conftest import CALL, ORDER, Client, token_of
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -31,6 +32,7 @@ ROUTES = {
     ("GET", "/v1/calls/<id>/events"): Access.USER,
     ("GET", "/v1/circuits"): Access.USER,
     ("GET", "/v1/events"): Access.USER,
+    ("POST", "/v1/events"): Access.USER,
     ("GET", "/v1/events/<id>"): Access.USER,
     ("GET", "/v1/events/circuit-status"): Access.USER,
     ("GET", "/v1/events/user/<user_id>"): Access.USER,
@@ -178,6 +180,7 @@ def test_what_is_no_id_is_answered_as_what_is_not_there(roles: Roles, nonsense: 
     ("method", "path", "body"),
     [
         ("POST", "/v1/calls", CALL),
+        ("POST", "/v1/events", EVENT),
         ("POST", "/v1/orders", ORDER),
         ("POST", "/v1/users", {"email": "new@example.com", "password": "Correct-horse1", "name": "New"}),
         ("POST", "/v1/auth/register", {"email": "new@example.com", "password": "Correct-horse1", "name": "New"}),

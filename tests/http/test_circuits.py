@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from jobs.kernel.ports import Lost
+from jobs.kernel.ports import CIRCUITS, Lost
 from jobs.kernel.times import read
 from tests.gates import PAUSE, Gates
 from tests.http.conftest import Client
@@ -17,9 +17,12 @@ from workers.gate import JITTER
 PATHS = ("/v1/circuits", "/v1/events/circuit-status")
 
 
-@pytest.fixture
-def gates(road: Road) -> Iterator[Gates]:
-    made = Gates(road)
+CLOSED = {"state": "closed", "failures": 0, "opened_at": None, "next_probe_at": None}
+
+
+@pytest.fixture(params=CIRCUITS)
+def gates(road: Road, request: pytest.FixtureRequest) -> Iterator[Gates]:
+    made = Gates(road, request.param)
     yield made
     made.close()
 
@@ -28,16 +31,15 @@ def gates(road: Road) -> Iterator[Gates]:
 def test_a_circuit_that_nobody_has_entered_is_closed(path: str, user: Client) -> None:
     answer = user.get(path)
     assert (answer.status_code, answer.headers["Cache-Control"]) == (200, "no-store")
-    assert answer.get_json() == {
-        "carrier": {"state": "closed", "failures": 0, "opened_at": None, "next_probe_at": None}
-    }
+    assert answer.get_json() == {"carrier": CLOSED, "event_sink": CLOSED}
 
 
 @pytest.mark.parametrize("path", PATHS)
 def test_who_asks_sees_it_open_come_back_and_close(path: str, user: Client, gates: Gates) -> None:
     def shown() -> dict[str, object]:
-        circuit: dict[str, object] = user.get(path).get_json()["carrier"]
-        return circuit
+        circuits: dict[str, dict[str, object]] = user.get(path).get_json()
+        assert [circuit for name, circuit in circuits.items() if name != gates.name] == [CLOSED]
+        return circuits[gates.name]
 
     gates.open(gates.make())
     seen = shown()
@@ -53,14 +55,14 @@ def test_who_asks_sees_it_open_come_back_and_close(path: str, user: Client, gate
     gates.end(gates.make())
     assert shown()["state"] == "half_open", "one success is not enough"
     gates.elapse(30)
-    assert shown() == {"state": "closed", "failures": 0, "opened_at": None, "next_probe_at": None}
+    assert shown() == CLOSED
 
 
 def test_only_failures_that_still_count_are_shown(user: Client, gates: Gates) -> None:
     gate, seen = gates.make(), []
     for _ in range(2):
         gates.end(gate, Lost())
-        seen.append(user.get(PATHS[0]).get_json()["carrier"]["failures"])
+        seen.append(user.get(PATHS[0]).get_json()[gates.name]["failures"])
         gates.elapse(20)
-    seen.append(user.get(PATHS[0]).get_json()["carrier"]["failures"])
+    seen.append(user.get(PATHS[0]).get_json()[gates.name]["failures"])
     assert seen == [1, 2, 1]

@@ -22,7 +22,7 @@ from tests.processes import until
 
 AWAY = {"database": "postgresql://nobody:secret@127.0.0.1:1/none", "redis": "redis://:secret@127.0.0.1:1/0"}
 
-OTHERS = ("calls", "default", "hangups", "tasks", "users")
+OTHERS = ("calls", "default", "deliveries", "events", "hangups", "tasks", "users")
 """Queues that have kinds, beside `orders`."""
 
 

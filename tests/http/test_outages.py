@@ -137,6 +137,7 @@ CLOSED: dict[tuple[str, str], Any] = {
     ("GET", "/v1/circuits"): None,
     ("GET", "/v1/events/circuit-status"): None,
     ("POST", "/v1/calls"): CALL,
+    ("POST", "/v1/events"): {"name": "invoice.paid"},
     ("PATCH", "/v1/calls/<id>"): {"status": "canceled"},
     ("POST", "/v1/orders"): ORDER,
     ("PUT", "/v1/orders/<id>"): ORDER,

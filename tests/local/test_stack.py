@@ -29,7 +29,7 @@ def test_a_running_stack_describes_itself_to_its_owner_only(running: Checkout) -
         ("other@example.com", "user"),
     ]
     names = [process["name"] for process in described["processes"]]
-    assert names == ["postgres", "redis", "carrier", "web", "worker", "calls", "scheduler"]
+    assert names == ["postgres", "redis", "carrier", "web", "worker", "calls", "deliveries", "scheduler"]
     assert requests.get(described["base_url"] + "/readyz", timeout=5).json()["environment"] == "local"
 
 
@@ -42,6 +42,7 @@ URLS = ("DATABASE_URL", "READ_DATABASE_URL", "WRITE_DATABASE_URL", "REDIS_URL")
         ("web", {"READ_DATABASE_URL": "millrace_reader", "REDIS_URL": "api"}),
         ("worker", {"WRITE_DATABASE_URL": "millrace_writer", "REDIS_URL": "worker"}),
         ("calls", {"WRITE_DATABASE_URL": "millrace_writer", "REDIS_URL": "worker"}),
+        ("deliveries", {"WRITE_DATABASE_URL": "millrace_writer", "REDIS_URL": "worker"}),
         ("scheduler", {"WRITE_DATABASE_URL": "millrace_writer", "REDIS_URL": "worker"}),
     ],
 )

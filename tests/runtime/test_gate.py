@@ -176,6 +176,15 @@ def test_a_failure_while_it_returns_takes_back_all_permits(gates: Gates) -> None
         assert permit.probe, "it waits for no permit of before, though one is still out"
 
 
+def test_an_opening_takes_no_longer_than_a_service_wants(gates: Gates) -> None:
+    gate = gates.make(longest=1)
+    gates.open(gate)
+    for _ in range(3):
+        assert PAUSE * (1 - JITTER) - 1 <= gates.opens_for <= PAUSE * (1 + JITTER)
+        gates.elapse(PAUSE * (1 + JITTER))
+        gates.end(gate, Unreached())
+
+
 @pytest.mark.parametrize("verdict", ["failure", "success"])
 def test_what_comes_late_of_before_it_opened_changes_nothing(gates: Gates, verdict: str) -> None:
     gate = gates.make()

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
-import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -20,6 +17,7 @@ from jobs.kernel.ports import Busy, Carrier, Denied, Dial, Lost, Placed, Refused
 from local.carrier import Carrier as Simulator
 from local.carrier import Faults
 from tests.processes import ROOT
+from tests.providers import Provider, http
 from workers import twilio
 
 SID = "CA" + "7" * 32
@@ -29,55 +27,8 @@ MADE = {"sid": SID, "status": "queued", "date_created": "Sat, 31 Jan 2026 09:30:
 Server = Callable[..., Carrier]
 
 
-def http(status: int, body: object, headers: str = "") -> bytes:
-    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    head = (
-        f"HTTP/1.1 {status} Whatever\r\nContent-Type: application/json\r\n{headers}Content-Length: {len(raw)}\r\n\r\n"
-    )
-    return head.encode() + raw
-
-
 def refusal(status: int, code: object) -> bytes:
     return http(status, {"code": code, "message": "The 'To' number +14155550123 is not valid", "status": status})
-
-
-class Provider:
-    """Listens on a port, reads one request of each connection, says the next thing it was given, and leaves hanging up to the
-    client."""
-
-    def __init__(self, *answers: bytes | None) -> None:
-        self._answers = list(answers)
-        self.requests: list[bytes] = []
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self) -> None:
-        for answer in self._answers:
-            try:
-                connection, _ = self._socket.accept()
-            except OSError:
-                return
-            with connection:
-                self.requests.append(self._request(connection))
-                if answer is not None:
-                    connection.sendall(answer)
-                connection.recv(1)  # until the client has gone
-
-    def _request(self, connection: socket.socket) -> bytes:
-        read = connection.recv(65536)
-        while b"\r\n\r\n" not in read:
-            read += connection.recv(65536)
-        head, _, body = read.partition(b"\r\n\r\n")
-        length = next(
-            (int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), 0
-        )
-        while len(body) < length:
-            body += connection.recv(65536)
-        return head + b"\r\n\r\n" + body
-
-    def close(self) -> None:
-        self._socket.close()
 
 
 @pytest.fixture

@@ -17,8 +17,9 @@ from jobs.kernel.submit import keyed_id
 from tests.system.client import Client, order
 from tests.system.sightings import Sightings
 
-PLACE, AMEND, DELETE, DIAL = "INSERT", "UPDATE", "DELETE", "DIAL"
-"""What a write does: to the table of orders, in SQL's words, which are the effect log's too; or at the carrier."""
+PLACE, AMEND, DELETE, DIAL, TELL = "INSERT", "UPDATE", "DELETE", "DIAL", "TELL"
+"""What a write does: to the table of orders, in SQL's words, which are the effect log's too; or at the carrier, or the
+event sink."""
 
 PHONES = itertools.count()
 
@@ -120,6 +121,10 @@ class Book:
         exchange, line = divmod(next(PHONES), 9000)
         body = {"phone_number": f"+1415{200 + exchange}{1000 + line}", "customer_name": "Ada", "workflow": "support"}
         return self._write("POST", "/v1/calls", body, DIAL)
+
+    def event(self) -> Write:
+        """A new event."""
+        return self._write("POST", "/v1/events", {"name": "seen", "details": {"number": next(self._numbers)}}, TELL)
 
     def repeat(self, write: Write) -> None:
         """Ask once more for what was acknowledged: whatever is answered, it names the same job."""

@@ -2,7 +2,7 @@
 `tests.probes`, and `tests.storm.entry:create_app()` is the application. Before they start,
 
 - STORM_PLAN arms fail points (`jobs.kernel.failpoints.arm`), whose stall takes STORM_STALL seconds;
-- STORM_SABOTAGE names what of `tests.storm.sabotage` and `call_sabotage` is applied.
+- STORM_SABOTAGE names what of `tests.storm.sabotage`, `call_sabotage` and `event_sabotage` is applied.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from flask import Flask
 
 from jobs.kernel import failpoints
 from tests import probes
-from tests.storm import call_sabotage, sabotage  # noqa: F401 - the first by declaring its own
+from tests.storm import call_sabotage, event_sabotage, sabotage  # noqa: F401 - the first two by declaring their own
 from tests.system.stack import Entry
 
 

@@ -2,7 +2,7 @@
 
 It lives in tests only: `tests.storm.entry` applies it before a worker or the API starts. What is to be taken away has
 to be there; otherwise the process does not start, and the control that wanted it fails. Those of calls are in
-`tests.storm.call_sabotage`.
+`tests.storm.call_sabotage`, those of deliveries in `tests.storm.event_sabotage`.
 """
 
 from __future__ import annotations

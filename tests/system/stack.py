@@ -123,6 +123,15 @@ class Stack(Servers):
             yield process
 
     @contextmanager
+    def deliverers(
+        self, processes: int = 1, threads: int = 8, told: Mapping[str, str] | None = None
+    ) -> Iterator[Popen[bytes]]:
+        """A supervisor of workers that deliver events, which have all started."""
+        size = ("--queues", "deliveries", "--threads", str(threads))
+        with self._supervised(self.settings, told, processes, *size) as process:
+            yield process
+
+    @contextmanager
     def _supervised(
         self, settings: Settings, told: Mapping[str, str] | None, processes: int, *arguments: str
     ) -> Iterator[Popen[bytes]]:

@@ -19,6 +19,10 @@ def test_waits_grow_with_full_jitter_and_end(attempts: int, attempt: int) -> Non
         assert 0 <= delay <= min(60, 0.5 * 2 ** (attempt - 1))
 
 
+def test_a_delay_can_be_told_after_any_number_of_attempts() -> None:
+    assert 0 <= (Retry(100_000, base=0.5, cap=60).delay(99_999) or 0) <= 60
+
+
 def test_jitter_spreads_over_the_whole_range() -> None:
     delays = [Retry(9, base=10, cap=10).delay(1) or 0 for _ in range(300)]
     assert min(delays) < 2

@@ -226,6 +226,42 @@ def test_a_wrong_value_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch, name
         Settings.from_env()
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "canary",
+        "ftp://sink.example.com/canary",
+        "https://user:canary@sink.example.com/",
+        "https://canary@sink.example.com/",
+        "https://sink.example.com/events#canary",
+        "https://sink.example.com/canary#",
+        "https://sink.example.com:canary/",
+        "https://sink.example.com:99999/canary",
+        "https://[canary/",
+        "https://sink.example.com/canary events",
+        "https://sink.example.com/\ncanary",
+        "https://sink.example.com/canéry",
+        "https:///canary",
+    ],
+)
+def test_a_way_to_the_sink_that_is_none_is_refused_and_not_told(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("ENVIRONMENT", "local")
+    monkeypatch.setenv("EVENT_SINK_URL", url)
+    with pytest.raises(SystemExit, match=r"^EVENT_SINK_URL: should be a URL like") as refused:
+        Settings.from_env()
+    assert "canary" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "http://127.0.0.1:9/x", "https://sink.example.com/in/1?key=a%20b&c", "https://[::1]"]
+)
+def test_the_way_to_the_sink_may_have_a_path_and_a_query(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("ENVIRONMENT", "local")
+    monkeypatch.setenv("EVENT_SINK_URL", url)
+    assert Settings.from_env().event_sink_url == url
+    assert not url or url not in repr(Settings.from_env())
+
+
 def test_a_refused_start_tells_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_KEY", "too-short")
     with pytest.raises(SystemExit) as refused:

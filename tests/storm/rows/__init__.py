@@ -6,6 +6,7 @@ from tests.storm.rows import (
     carrier_storm,
     circuit,
     database_outage,
+    event_sink,
     fail_points,
     full_broker,
     kill_storm,
@@ -35,6 +36,7 @@ ROWS = tuple(
         carrier_storm,
         call_fail_points,
         circuit,
+        event_sink,
     )
 )
 
