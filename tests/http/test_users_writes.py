@@ -129,7 +129,7 @@ def test_what_is_queued_of_somebody_who_lost_the_right_to_it_is_forbidden(
     road.work()
     for answer in (*sent["by an admin"], *sent["by a user"]):
         assert answer.status_code == 202
-        job = road.job(answer.get_json()["id"])
+        job = road.job(UUID(answer.get_json()["id"]))
         assert (job["status"], job["error"]["code"]) == ("rejected", "forbidden"), job["kind"]
     assert road.rows("SELECT count(*) FROM users WHERE email = 'new@example.com'") == [(0,)]
     assert road.rows(f"SELECT count(*) FROM orders WHERE id = '{theirs}'") == [(1,)]
@@ -156,9 +156,9 @@ def test_what_an_ended_session_left_to_be_done_to_accounts_is_forbidden(
         road.make_due(UUID(answer.get_json()["id"]))
     road.work()
     for answer in (*left, at_once):
-        job = road.job(answer.get_json()["id"])
+        job = road.job(UUID(answer.get_json()["id"]))
         assert (job["status"], job["error"]["code"]) == ("rejected", "forbidden")
-    assert road.job(order.get_json()["id"])["status"] == "succeeded"
+    assert road.job(UUID(order.get_json()["id"]))["status"] == "succeeded"
     login = Client(app).post("/v1/auth/login", {"email": "other@example.com", "password": NEW})
     assert login.status_code == 200
     assert admin.get(me).get_json()["email"] == "other@example.com"
