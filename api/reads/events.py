@@ -21,7 +21,7 @@ from jobs.kernel.errors import NotFound
 from models import Event, User, views
 from models.event import Delivery
 
-Name = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,200}$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,100}$")]
 
 
 class EventQuery(ListQuery):

@@ -68,38 +68,24 @@ class Listing(Generic[Row]):
         """One page of what there is for the caller, narrowed to what they ask for and to `within`. One statement; where the
         page has a number, one more that counts. Raises Invalid."""
         query, secret = terms.query(self.query), services().settings.secret_key
-        place, asked = position(query, secret), vars(query)
-        by = getattr(self.model, asked["sort"].removeprefix("-"))
+        asked, place = vars(query), position(query, secret)
+        by, down = getattr(self.model, asked["sort"].removeprefix("-")), asked["sort"].startswith("-")
         narrowed = (ask(asked[name]) for name, ask in self.filters.items() if asked[name] is not None)
         wanted = select(self.model).where(*self.among, *within, *narrowed)
         if self.owner is not None:
             wanted = wanted.where(*own(self.owner))
         with services().readers() as session:
-            rows = session.scalars(self._page(wanted, by, query, place)).all()
-            total = (
-                session.scalar(wanted.with_only_columns(func.count(), maintain_column_froms=True))
-                if query.number
-                else None
-            )
+            rows = session.scalars(self._page(self._runs(wanted, by, down, place), by, down, query)).all()
+            counted = wanted.with_only_columns(func.count(), maintain_column_froms=True)
+            total = session.scalar(counted) if query.number else None
         shown = page(
             rows, query, secret, show=self.show, place=lambda row: at(getattr(row, by.key), row.id), total=total
         )
         return Response(orjson.dumps(shown), content_type="application/json")
 
-    def _page(self, wanted: Select[Row], by: Column, query: ListQuery, place: Position | None) -> Executable:
-        """The page's statement, with one row too many. Where it is taken from two runs, each of them is walked by index."""
-        down, most = vars(query)["sort"].startswith("-"), query.limit + 1
-        runs, before = self._runs(wanted, by, down, place), query.limit * (query.number - 1) if query.number else 0
-        if len(runs) == 1:
-            return runs[0].offset(before).limit(most)
-        both, way = union_all(*(run.limit(before + most) for run in runs)), desc if down else asc
-        return select(self.model).from_statement(
-            both.order_by(way(by.key).nulls_last(), way("id")).offset(before).limit(most)
-        )
-
     def _runs(self, wanted: Select[Row], by: Column, down: bool, place: Position | None) -> list[Select[Row]]:
-        """The rows by a column, then by id, and of them those after a position (keyset pagination): in one run, or where the
-        column may be empty in two. Where it is, comes last, upwards and downwards."""
+        """The rows by a column, then by id, and of them those after a position (keyset pagination). Where the column may be
+        empty, two runs, each of which an index has in order: what is empty comes last, upwards and downwards."""
         key, way, beyond = self.model.id, desc if down else asc, operator.lt if down else operator.gt
         ordered = wanted.order_by(way(by), way(key))
         runs = [ordered.where(by.is_not(None)), ordered.where(by.is_(None))] if by.expression.nullable else [ordered]
@@ -110,3 +96,12 @@ class Listing(Generic[Row]):
             value = from_micros(value) if isinstance(by.type, DateTime) else value
             runs[0] = runs[0].where(beyond(tuple_(by, key), tuple_(value, row_id)))
         return runs
+
+    def _page(self, runs: list[Select[Row]], by: Column, down: bool, query: ListQuery) -> Executable:
+        """What stands on the page, with one row too many."""
+        before, most = query.limit * (query.number - 1) if query.number else 0, query.limit + 1
+        if len(runs) == 1:
+            return runs[0].offset(before).limit(most)
+        way, joined = desc if down else asc, union_all(*(run.limit(before + most) for run in runs))
+        joined = joined.order_by(way(by.key).nulls_last(), way("id")).offset(before).limit(most)
+        return select(self.model).from_statement(joined)

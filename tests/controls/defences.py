@@ -41,6 +41,27 @@ DEFENCES = (
         f"{ACCESS} -k somebody_elses",
     ),
     Defence(
+        "foreign is absent, in lists",
+        "api/reads/lists.py",
+        "return [] if Access.ADMIN.admits(who.role) else [owner == who.id]",
+        "return []",
+        "tests/http/test_tasks_reads.py -k nobody_else",
+    ),
+    Defence(
+        "no operator is left of a search",
+        "models/task.py",
+        """replace(nullif(btrim({FOLDED.format(":search")}), ''), ' ', ':* & ')""",
+        "replace(:search, ' ', ':* & ')",
+        "tests/http/test_tasks_reads.py -k no_operators",
+    ),
+    Defence(
+        "what has no due date comes last",
+        "api/reads/lists.py",
+        "if by.expression.nullable else [ordered]",
+        "if False else [ordered]",
+        "tests/http/test_tasks_reads.py -k every_task_once",
+    ),
+    Defence(
         "foreign is absent, for writes",
         "api/writes.py",
         "return owner is not None and who is not None and who.sees(owner)",

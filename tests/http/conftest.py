@@ -150,10 +150,10 @@ def order_of(execute: Callable[..., None], people: dict[str, Person]) -> Callabl
 def call_of(execute: Callable[..., None], people: dict[str, Person]) -> Callable[..., str]:
     """Put a call of somebody's into the table; its id. `more`: columns."""
 
-    def make(name: str, **more: Any) -> str:
+    def make(who: str, /, **more: Any) -> str:
         number = f"+1500{secrets.randbelow(10**7):07}"
         columns = {"phone_number": number, "customer_name": "Ada", "workflow": "support", "status": "completed"}
-        return insert(execute, "calls", people[name], columns | {"updated_at": "now"} | more)
+        return insert(execute, "calls", people[who], columns | {"updated_at": "now"} | more)
 
     return make
 
@@ -162,9 +162,9 @@ def call_of(execute: Callable[..., None], people: dict[str, Person]) -> Callable
 def task_of(execute: Callable[..., None], people: dict[str, Person]) -> Callable[..., str]:
     """Put a task of somebody's into the table; its id. `more`: columns."""
 
-    def make(name: str, **more: Any) -> str:
+    def make(who: str, /, **more: Any) -> str:
         columns = {"title": "Call the customer back", "status": "pending", "priority": 1, "updated_at": "now"}
-        return insert(execute, "tasks", people[name], columns | more)
+        return insert(execute, "tasks", people[who], columns | more)
 
     return make
 
@@ -173,9 +173,9 @@ def task_of(execute: Callable[..., None], people: dict[str, Person]) -> Callable
 def event_of(execute: Callable[..., None], people: dict[str, Person]) -> Callable[..., str]:
     """Put an event of somebody's into the table; its id. `more`: columns."""
 
-    def make(name: str, **more: Any) -> str:
+    def make(who: str, /, **more: Any) -> str:
         columns = {"name": "invoice.paid", "details": "{}", "delivery": "none"}
-        return insert(execute, "events", people[name], columns | more)
+        return insert(execute, "events", people[who], columns | more)
 
     return make
 
