@@ -67,7 +67,7 @@ def _until_done(servers: Servers, jobs: Sequence[str]) -> float:
     began = perf_counter()
     done = """
         SELECT count(*) FROM receipts
-        WHERE id = ANY(CAST(%(jobs)s AS uuid[])) AND state = 'succeeded' AND NOT result @? '$.items[*].success ? (@ == false)'
+        WHERE id = ANY(CAST(%(jobs)s AS uuid[])) AND state = 'succeeded' AND NOT CAST(result AS jsonb) @? '$.items[*].success ? (@ == false)'
     """
     count = "SELECT count(*) FROM receipts WHERE id = ANY(CAST(%(jobs)s AS uuid[]))"
     while servers.rows(count, {"jobs": list(jobs)}) != [(len(jobs),)]:

@@ -37,11 +37,11 @@ class MarkOverdue(Command, kind="tasks.mark_overdue", policy=MARKED, every="over
         while True:
             outside.insist()
             with outside.transaction() as ctx:
-                tasks = overdue_store.mark(ctx.session, ctx.now, TOGETHER)
+                tasks, more = overdue_store.mark(ctx.session, ctx.now, TOGETHER)
                 for owner in {task.owner_id for task in tasks}:
                     ctx.drop("tasks", owner)
             for task in tasks:
                 log.info("task_overdue", task_id=ident(task.id), user_id=ident(task.owner_id))
             marked += len(tasks)
-            if len(tasks) < TOGETHER or monotonic() - began > MARKED_WITHIN:
+            if not more or monotonic() - began > MARKED_WITHIN:
                 return lambda ctx: succeeded({"marked": marked})

@@ -91,8 +91,10 @@ class TaskBook:
             columns["owner_id"] = self._owner(job, columns.pop("user_id"))
         if "priority" in columns:
             columns["priority"] = RANKS[columns["priority"]]
-        if entry.overdue_at and columns.get("due_date", entry.due_date) != entry.due_date:
-            columns["overdue_at"] = None  # a new deadline can be missed anew
+        if columns.get("due_date", entry.due_date) != entry.due_date:
+            columns |= {"overdue_at": None, "watched": True}  # a new deadline can be missed anew
+        elif columns.get("status", entry.status) != entry.status == Status.COMPLETED:
+            columns["watched"] = entry.overdue_at is None  # whoever looked while it was completed has left it
         return Step(entry, columns | {"updated_at": max(job.moment, entry.updated_at), "version": entry.version + 1})
 
     def completion(self, job: Job[Any], task_id: UUID | None) -> Step:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 
 import orjson
@@ -23,10 +22,13 @@ COLUMNS = ("kind", "owner_id", "subject_id", "payload", "created_at")
 MARK = select(Task).from_statement(
     text(
         """
-        UPDATE tasks SET overdue_at = :now, version = version + 1
+        UPDATE tasks SET
+            watched = false,
+            overdue_at = CASE WHEN status <> 'completed' THEN CAST(:now AS timestamptz) END,
+            version = version + CAST(status <> 'completed' AS int)
         WHERE id = ANY(ARRAY(
             SELECT id FROM tasks
-            WHERE status <> 'completed' AND overdue_at IS NULL AND due_date < :now
+            WHERE watched AND due_date < :now
             ORDER BY due_date LIMIT :most FOR UPDATE SKIP LOCKED
         ))
         RETURNING *
@@ -35,13 +37,15 @@ MARK = select(Task).from_statement(
 )
 
 
-def mark(session: Session, now: datetime, most: int) -> Sequence[Task]:
-    """Mark tasks that were due before `now`, are not completed and not marked, at most so many; and note each of them down in
-    the outbox, as it is then. Returns them."""
-    marked = session.scalars(MARK, {"now": now, "most": most}).all()
+def mark(session: Session, now: datetime, most: int) -> tuple[list[Task], bool]:
+    """Look at tasks that were due before `now` and have not been looked at since they were, at most so many; mark those that
+    are not completed, and note each of them down in the outbox, as it is then. Returns them, and whether there may be more
+    to look at."""
+    looked_at = session.scalars(MARK, {"now": now, "most": most}).all()
+    marked = [task for task in looked_at if task.overdue_at]
     if marked:
         add(session, "outbox", COLUMNS, [_note(task, now) for task in marked])
-    return marked
+    return marked, len(looked_at) == most
 
 
 def _note(task: Task, now: datetime) -> tuple[str | None, ...]:

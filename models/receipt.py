@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Index
+from sqlalchemy import JSON, CheckConstraint, Index
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -17,7 +17,7 @@ class Receipt(Base):
 
     `id` is the job's id. `run` counts explicit retries of a failed job, from 1. `resource` is the path the job is
     about. `effects`: what the outcome changes in Redis, applied by whoever tells it (`jobs.kernel.effects`).
-    `progress`: `{done, total}` of a job with many items.
+    `result`: as it was told, to the letter; nobody looks into it here. `progress`: `{done, total}` of a job with many items.
     `envelope` is kept of failed jobs only, so that they can be run again.
     """
 
@@ -35,7 +35,7 @@ class Receipt(Base):
     run_at: Mapped[Instant | None]
     started_at: Mapped[Instant | None]
     finished_at: Mapped[Instant]
-    result: Mapped[Any | None] = mapped_column(JSONB(none_as_null=True))
+    result: Mapped[Any | None] = mapped_column(JSON(none_as_null=True))
     error: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     effects: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     progress: Mapped[dict[str, int] | None] = mapped_column(JSONB(none_as_null=True))

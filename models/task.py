@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
+from unicodedata import normalize
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ColumnElement, Computed, Index, SmallInteger, text
-from sqlalchemy.dialects.postgresql import TSVECTOR
+from sqlalchemy import CheckConstraint, ColumnElement, Index, SmallInteger, cast, text
+from sqlalchemy.dialects.postgresql import TSQUERY, TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, Instant, Key
@@ -36,18 +38,9 @@ class Priority(StrEnum):
 PRIORITIES = tuple(Priority)
 RANKS = {priority: rank for rank, priority in enumerate(PRIORITIES)}
 
-FOLDED = "regexp_replace(casefold(normalize({}, NFKC) COLLATE pg_unicode_fast), '[^[:alnum:]]+', ' ', 'g')"
-"""A text as its words alone, a space between them: alike however they were written, whatever the database's locale is."""
-
-WORDS = f"""
-    to_tsvector('simple'::regconfig, {FOLDED.format("title || ' ' || coalesce(description, '')")})
-"""
-"""What a search looks at: the words of title and description."""
-
-WANTED = f"""
-    to_tsquery('simple'::regconfig, replace(nullif(btrim({FOLDED.format(":search")}), ''), ' ', ':* & ') || ':*')
-"""
-"""What a search looks for: each word of it as the beginning of one; nothing but words is left of it. Null where there is none."""
+WORD = re.compile(r"[^\W_]+")
+LONGEST_WORD = 200
+"""Letters of a word that is looked for; a search has no more."""
 
 OPEN = "status <> 'completed'"
 
@@ -56,7 +49,8 @@ class Task(Base):
     """A task. Its id is the id of the job that made it, or follows from that job's and its place in the batch.
 
     `owner_id`: whose it is, which a client sees as `user_id`. `priority`: its rank. `overdue_at`: when it was found to be
-    overdue, for the due date that it has now; null where it was not. `version` counts what a client can see change.
+    overdue, for the due date that it has now; null where it was not. `watched`: whether nobody has looked, since it was due, if it is overdue;
+    so that no index has to know the status. `words`: what a search looks at (`words_of`). `version` counts what a client can see change.
     """
 
     __tablename__ = "tasks"
@@ -72,7 +66,8 @@ class Task(Base):
     version: Mapped[int] = mapped_column(server_default="1")
     created_at: Mapped[Instant]
     updated_at: Mapped[Instant]
-    words: Mapped[str] = mapped_column(TSVECTOR, Computed(WORDS, persisted=True), deferred=True)
+    watched: Mapped[bool] = mapped_column(server_default="true")
+    words: Mapped[str] = mapped_column(TSVECTOR, server_default="", deferred=True)
 
     __table_args__ = (
         CheckConstraint("status IN ('pending', 'in_progress', 'completed')", name="status"),
@@ -84,13 +79,28 @@ class Task(Base):
         Index("ix_tasks_created", "created_at", "id"),
         Index("ix_tasks_all_due", "due_date", "id"),
         Index("ix_tasks_all_priority", "priority", "id"),
-        # what is to be found overdue
-        Index("ix_tasks_due", "due_date", postgresql_where=text(f"{OPEN} AND overdue_at IS NULL")),
+        # what is to be looked at when it is due
+        Index("ix_tasks_due", "due_date", postgresql_where=text("watched AND due_date IS NOT NULL")),
         Index("ix_tasks_words", "words", postgresql_using="gin"),
+        # room beside each row for its next version, which the indexes then need not hear of
+        {"postgresql_with": {"fillfactor": "50"}},
     )
+
+
+def words_of(title: str, description: str | None) -> str:
+    """What a search looks at: the words of both, as PostgreSQL reads a tsvector. They are letters and digits, and so need no
+    quotes."""
+    return " ".join({word[:LONGEST_WORD] for word in _words(f"{title} {description or ''}")})
 
 
 def found_by(search: str) -> ColumnElement[bool]:
     """Whether every word of a search begins a word of the task, in any order and case; where there is no word in it, no task
     is found."""
-    return Task.words.bool_op("@@")(text(WANTED).bindparams(search=search))
+    wanted = " & ".join(f"{word}:*" for word in _words(search))
+    return Task.words.bool_op("@@")(cast(wanted, TSQUERY))
+
+
+def _words(text: str) -> list[str]:
+    """The words of a text, alike however they were written: NFKC, full case folding (Unicode §3.13)."""
+    folded = text.lower() if text.isascii() else normalize("NFKC", normalize("NFKC", text).casefold())
+    return WORD.findall(folded)

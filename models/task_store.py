@@ -14,6 +14,7 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
 
 from models.sets import add, array, fetch
+from models.task import words_of
 from models.views import ident, instant
 
 NOTHING: frozenset[str] = frozenset()
@@ -37,9 +38,15 @@ class Entry:
     created_at: datetime
     updated_at: datetime
     version: int
+    watched: bool = True
     stored: bool = True
     changed: frozenset[str] = NOTHING
     deleted: bool = False
+
+    @property
+    def words(self) -> str:
+        """What a search looks at."""
+        return words_of(self.title, self.description)
 
     def row(self, columns: Collection[str]) -> dict[str, Any]:
         """Some of the columns, as JSON that UPDATE takes."""
@@ -59,6 +66,8 @@ class Entry:
             instant(self.created_at),
             instant(self.updated_at),
             str(self.version),
+            str(self.watched),
+            self.words,
         )
 
 
@@ -79,9 +88,10 @@ def write(session: Session, entries: Collection[Entry]) -> None:
     changed = [entry for entry in ordered if entry.stored and entry.changed and not entry.deleted]
     deleted = [entry for entry in ordered if entry.stored and entry.deleted]
     if added:
-        add(session, "tasks", COLUMNS, [entry.line() for entry in added])
+        add(session, "tasks", (*COLUMNS, "words"), [entry.line() for entry in added])
     if changed:
-        columns = tuple(sorted(NOTHING.union(*[entry.changed for entry in changed])))
+        named = NOTHING.union(*[entry.changed for entry in changed])
+        columns = (*sorted(named), *(() if named.isdisjoint(WORDED) else ("words",)))
         rows = orjson.dumps([entry.row(("id", *columns)) for entry in changed]).decode()
         session.execute(_update(columns), {"rows": rows})
     if deleted:
@@ -102,8 +112,12 @@ TYPES = {
     "created_at": "timestamptz",
     "updated_at": "timestamptz",
     "version": "int",
+    "watched": "boolean",
 }
 COLUMNS = tuple(TYPES)
+WORDED = {"title", "description"}
+"""Columns that words are taken from."""
+
 FIND_AND_LOCK = f"""
     SELECT CAST(id AS text), CAST(owner_id AS text), {", ".join(COLUMNS[2:])} FROM tasks WHERE id = ANY(CAST(%(ids)s AS uuid[])) ORDER BY id FOR UPDATE
     """
@@ -114,7 +128,7 @@ DELETE = text("DELETE FROM tasks WHERE id = ANY(CAST(:ids AS uuid[]))")
 def _update(columns: tuple[str, ...]) -> TextClause:
     """Names no column that stays as it is: PostgreSQL would make the words of a task anew, and its entries in indexes."""
     changes = ", ".join([f"{name} = new.{name}" for name in columns])
-    typed = ", ".join([f"{name} {TYPES[name]}" for name in ("id", *columns)])
+    typed = ", ".join([f"{name} {TYPES.get(name, 'tsvector')}" for name in ("id", *columns)])
     return text(
         f"""
         UPDATE tasks SET {changes} FROM json_to_recordset(CAST(:rows AS json)) AS new({typed})

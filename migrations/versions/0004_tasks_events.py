@@ -15,11 +15,6 @@ branch_labels = None
 depends_on = None
 
 INSTANT = sa.DateTime(timezone=True)
-WORDS = """
-    to_tsvector('simple'::regconfig, regexp_replace(
-        casefold(normalize(title || ' ' || coalesce(description, ''), NFKC) COLLATE pg_unicode_fast), '[^[:alnum:]]+', ' ', 'g'
-    ))
-"""
 
 
 def upgrade() -> None:
@@ -27,9 +22,11 @@ def upgrade() -> None:
     events()
     outbox()
     op.add_column("receipts", sa.Column("progress", JSONB()))
+    op.alter_column("receipts", "result", type_=sa.JSON(), postgresql_using="result::json")
 
 
 def downgrade() -> None:
+    op.alter_column("receipts", "result", type_=JSONB(), postgresql_using="result::jsonb")
     op.drop_column("receipts", "progress")
     for table in ("outbox", "events", "tasks"):
         op.drop_table(table)
@@ -49,19 +46,21 @@ def tasks() -> None:
         sa.Column("version", sa.Integer(), server_default="1", nullable=False),
         sa.Column("created_at", INSTANT, nullable=False),
         sa.Column("updated_at", INSTANT, nullable=False),
-        sa.Column("words", TSVECTOR(), sa.Computed(WORDS, persisted=True), nullable=False),
+        sa.Column("watched", sa.Boolean(), server_default="true", nullable=False),
+        sa.Column("words", TSVECTOR(), server_default="", nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_tasks"),
         sa.CheckConstraint("status IN ('pending', 'in_progress', 'completed')", name=op.f("ck_tasks_status")),
         sa.CheckConstraint("priority BETWEEN 0 AND 2", name=op.f("ck_tasks_priority")),
+        postgresql_with={"fillfactor": "50"},
     )
-    undone = sa.text("status <> 'completed' AND overdue_at IS NULL")
+    watched = sa.text("watched AND due_date IS NOT NULL")
     op.create_index("ix_tasks_owner", "tasks", ["owner_id", "created_at", "id"])
     op.create_index("ix_tasks_owner_due", "tasks", ["owner_id", "due_date", "id"])
     op.create_index("ix_tasks_owner_priority", "tasks", ["owner_id", "priority", "id"])
     op.create_index("ix_tasks_created", "tasks", ["created_at", "id"])
     op.create_index("ix_tasks_all_due", "tasks", ["due_date", "id"])
     op.create_index("ix_tasks_all_priority", "tasks", ["priority", "id"])
-    op.create_index("ix_tasks_due", "tasks", ["due_date"], postgresql_where=undone)
+    op.create_index("ix_tasks_due", "tasks", ["due_date"], postgresql_where=watched)
     op.create_index("ix_tasks_words", "tasks", ["words"], postgresql_using="gin")
 
 

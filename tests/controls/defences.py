@@ -50,8 +50,8 @@ DEFENCES = (
     Defence(
         "no operator is left of a search",
         "models/task.py",
-        """replace(nullif(btrim({FOLDED.format(":search")}), ''), ' ', ':* & ')""",
-        "replace(:search, ' ', ':* & ')",
+        'wanted = " & ".join(f"{word}:*" for word in _words(search))',
+        'wanted = " & ".join(f"{word}:*" for word in search.split())',
         "tests/http/test_tasks_reads.py -k no_operators",
     ),
     Defence(

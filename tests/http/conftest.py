@@ -26,6 +26,7 @@ from api.tokens import new_jti
 from config import Settings
 from jobs.kernel import broker
 from local.redis import Redis
+from models.task import words_of
 from tests.conftest import Person
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -163,8 +164,9 @@ def task_of(execute: Callable[..., None], people: dict[str, Person]) -> Callable
     """Put a task of somebody's into the table; its id. `more`: columns."""
 
     def make(who: str, /, **more: Any) -> str:
-        columns = {"title": "Call the customer back", "status": "pending", "priority": 1, "updated_at": "now"}
-        return insert(execute, "tasks", people[who], columns | more)
+        columns = {"title": "Call the customer back", "status": "pending", "priority": 1, "updated_at": "now"} | more
+        words = words_of(columns["title"], columns.get("description"))
+        return insert(execute, "tasks", people[who], columns | {"words": words})
 
     return make
 

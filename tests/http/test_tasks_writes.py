@@ -63,7 +63,7 @@ def test_every_wrong_field_of_a_new_task_is_named(user: Client, body: dict[str, 
     assert fields(user.post("/v1/tasks", body)) == wrong
 
 
-@pytest.mark.parametrize("body", [{}, {"title": None}, {"id": str(uuid4())}], ids=repr)
+@pytest.mark.parametrize("body", [{}, {"title": None}, {"id": ONE}], ids=repr)
 def test_an_amendment_names_something_that_can_be_changed(
     user: Client, task_of: Callable[..., str], body: dict[str, Any]
 ) -> None:
@@ -119,8 +119,8 @@ def test_who_is_no_admin_any_more_gives_nothing_away(
     [
         ({}, ["action", "tasks"]),
         ({"action": "archive", "tasks": []}, ["action", "tasks"]),
-        ({"action": "complete", "tasks": [str(uuid4())], "set": {"title": "X"}}, ["set"]),
-        ({"action": "update", "tasks": [str(uuid4())], "set": {"title": ""}}, ["set.title"]),
+        ({"action": "complete", "tasks": [ONE], "set": {"title": "X"}}, ["set"]),
+        ({"action": "update", "tasks": [ONE], "set": {"title": ""}}, ["set.title"]),
         ({"action": "complete", "tasks": [ONE, ONE.upper()]}, ["tasks"]),
         ({"action": "complete", "tasks": ["x"] * 10_001}, ["tasks"]),
     ],

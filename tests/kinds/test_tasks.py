@@ -284,3 +284,29 @@ def test_a_task_that_is_given_away_is_out_of_reach(road: Road, people: People) -
     done(road, "tasks.amend", {"user_id": str(people["other"].id)}, target=task, owner=people["admin"].id)
     assert done(road, "tasks.amend", {"title": "X"}, target=task)["error"]["code"] == "forbidden"
     assert done(road, "tasks.amend", {"title": "X"}, target=task, owner=people["other"].id)["status"] == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("status", "amendments", "marked"),
+    [
+        ("pending", [], True),
+        ("completed", [], False),
+        ("completed", [{"title": "X"}], False),
+        ("completed", [{"status": "pending"}], True),
+        ("completed", [{"status": "pending"}, {"status": "completed"}], False),
+        ("completed", [{"due_date": DUE}, {"status": "pending"}], False),
+    ],
+    ids=repr,
+)
+def test_a_task_that_was_completed_when_it_was_due_is_overdue_once_it_is_open_again(
+    road: Road, status: str, amendments: list[dict[str, Any]], marked: bool
+) -> None:
+    task = created(road, body={"status": status, "due_date": "2001-01-01T00:00:00Z"})
+    done(road, "tasks.mark_overdue", owner=None)
+    for amendment in amendments:
+        done(road, "tasks.amend", amendment, target=task)
+    done(road, "tasks.mark_overdue", owner=None)
+    assert ((shown(road, task) or {})["overdue_at"] is not None) is marked
+    assert road.rows("SELECT count(*) FROM outbox") == [(int(marked),)]
+    done(road, "tasks.mark_overdue", owner=None)
+    assert road.rows("SELECT count(*) FROM outbox") == [(int(marked),)]
