@@ -96,12 +96,12 @@ def _killed(trial: Trial, stack: Stack, sink: SinkServer, result: Result) -> Non
     sink.plan = lossy
     with stack.deliverers(PROCESSES, THREADS) as supervisor:
         killer = Killer(stack, supervisor, trial.chance)
-        with again_and_again(_reader(book), 0.1), again_and_again(killer.kill_worker, 2):
+        with again_and_again(_reader(book), 0.1), again_and_again(killer.kill_worker, trial.pick(20, 10) / 10):
             by_threads(8, book.ask, [book.event() for _ in range(trial.pick(200, 40))])
             enough = KILLED_UNTIL * len(book.writes) // 100
             until(lambda: _number(stack, book, "delivered") >= enough, ENDED_WITHIN * trial.slack)
         took = _delivered(stack, book, ENDED_WITHIN * trial.slack)
-    _judge(stack, sink, book, result, took, doubles=lossy.lost + len(killer.workers) * THREADS)
+        _judge(stack, sink, book, result, took, doubles=lossy.lost + len(killer.workers) * THREADS)
     result.want(bool(killer.workers), "no worker was killed, so nothing is shown")
     result.want(bool(lossy.lost), "no answer was lost, so nothing is shown")
     result.figures += f"killed: {len(book.writes)} events, {lossy.lost} answers lost, {len(killer.workers)} workers killed, in {_seconds(took)}"
