@@ -81,8 +81,8 @@ def answers(
             if who is not None and about_sessions:
                 limits.count_session(who.id, who.session)
             elif who is not None:
-                place = g.place = services().cache.place(who) if cached else None
-                g.looked = count_in_session(who, place)
+                place = services().cache.place(who) if cached else None
+                g.kept = place, count_in_session(who, place)
             elif access is Access.HOLDER:
                 limits.count_address()
             return guarded(**arguments)
@@ -98,7 +98,8 @@ def kept(view: View) -> View:
 
     @wraps(view)
     def shown(**arguments: Any) -> ResponseReturnValue:
-        return services().cache.answer(g.place, g.looked, lambda: make_response(view(**arguments)))
+        place, looked = g.kept
+        return services().cache.answer(place, looked, lambda: make_response(view(**arguments)))
 
     return shown
 

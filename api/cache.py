@@ -8,16 +8,19 @@ the round trip that counts it, before it asks PostgreSQL, and its answer is kept
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from threading import Event
 from time import monotonic
 from typing import NamedTuple, cast
+from uuid import UUID
 
 import structlog
 from flask import Response, g, request
 from redis import Redis
 
+from api.complete import Complete
 from api.flight import aside
 from api.reads.conditional import tagged
 from api.tokens import Caller
@@ -27,6 +30,7 @@ from jobs.kernel.calls import Calls
 from jobs.kernel.effects import scope
 from jobs.kernel.policy import Access
 from jobs.kernel.telling import Telling
+from models.views import ident
 
 MOST_BYTES = 64 * 1024
 """Of an answer that is kept."""
@@ -39,6 +43,9 @@ PATIENCE, LOOK = 0.3, 0.005
 
 SLOWEST = 6.0
 """Seconds that requests of one process wait for one of them; longer than a statement may take."""
+
+KNOWN = 10_000
+"""Callers, and what they read, whose hashes' names are remembered."""
 
 log = structlog.get_logger(__name__)
 
@@ -89,12 +96,9 @@ class Cache:
         if not self._seconds or self._telling.owes:
             return None
         environ = request.environ
-        domain = (request.endpoint or "").partition(".")[0]
-        seen = scope(domain, None if Access.ADMIN.admits(who.role) else who.id)
-        asked = f"{who.id} {environ['PATH_INFO']}?{environ['QUERY_STRING']}"
-        return Place(
-            keys.cache(seen), blake2b(asked.encode(), key=self._secret, digest_size=16).digest(), self._seconds
-        )
+        key, name = _seen(request.endpoint or "", who.id, Access.ADMIN.admits(who.role))
+        asked = f"{name} {environ['PATH_INFO']}?{environ['QUERY_STRING']}"
+        return Place(key, blake2b(asked.encode(), key=self._secret, digest_size=16).digest(), self._seconds)
 
     def answer(self, place: Place | None, looked: Looked, view: Callable[[], Response]) -> Response:
         """What is kept, or what the view answers."""
@@ -165,4 +169,10 @@ def entry_of(response: Response) -> bytes | None:
 def shown(entry: bytes) -> Response:
     """The answer that is kept so, or 304."""
     tag, _, body = entry.partition(b"\n")
-    return tagged(body, tag.decode()) if tag else Response(body, content_type="application/json")
+    return tagged(body, tag.decode()) if tag else Complete(body, content_type="application/json")
+
+
+@lru_cache(KNOWN)
+def _seen(endpoint: str, who: UUID, everything: bool) -> tuple[str, str]:
+    """What somebody sees of an endpoint's domain: the name of the hash, and theirs."""
+    return keys.cache(scope(endpoint.partition(".")[0], None if everything else who)), ident(who)

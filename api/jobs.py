@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from hashlib import sha256
 from types import MappingProxyType
-from typing import TYPE_CHECKING, cast
 
 import orjson
 from flask import Flask, Response
@@ -13,6 +12,7 @@ from pydantic import Field
 
 from api import schemas, terms
 from api.access import answers, caller, id_of, known_caller
+from api.complete import Complete
 from api.documented import documented
 from api.reads.conditional import tagged
 from api.reads.pages import ListQuery, at, moment_and_id, page, position
@@ -24,9 +24,6 @@ from jobs.kernel.outcome import State
 from jobs.kernel.policy import Access
 from jobs.kernel.record import JobRecord
 from models.views import ident
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 REPLAYED: Mapping[str, str] = MappingProxyType({"Idempotency-Replayed": "true"})
 NONE: Mapping[str, str] = MappingProxyType({})
@@ -117,17 +114,6 @@ def accepted(job: JobRecord, *, waited: int = 0, headers: Mapping[str, str] = NO
     done = waited > 0 and job.state.final
     told = ("Preference-Applied", f"wait={waited}") if done else ("Retry-After", "1")
     return _json(job.view(), 200 if done else 202, ("Location", f"/v1/jobs/{ident(job.id)}"), told, *headers.items())
-
-
-class Complete(Response):
-    """A response that is as it goes out: it has a body of known length and its Location is ASCII. So there is nothing
-    to mend in it, for which werkzeug would copy all of it."""
-
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if environ["REQUEST_METHOD"] == "HEAD":
-            return super().__call__(environ, start_response)
-        start_response(self.status, self.headers.to_wsgi_list())
-        return cast(list[bytes], self.response)
 
 
 def _json(value: object, status: int, *headers: tuple[str, str]) -> Response:

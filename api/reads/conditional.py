@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from flask import Response, g, request
 
+from api.complete import Complete
+
 
 def tagged(body: bytes, tag: str) -> Response:
     """The answer with a JSON body and its strong entity tag; 304 when `If-None-Match` names it or is `*`.
@@ -12,10 +14,9 @@ def tagged(body: bytes, tag: str) -> Response:
     to be kept (`api.cache`).
     """
     g.tagged = tag, body
-    if request.if_none_match.contains_weak(tag):
-        response = Response(status=304)
+    named = (("ETag", f'"{tag}"'),)
+    if "HTTP_IF_NONE_MATCH" in request.environ and request.if_none_match.contains_weak(tag):
+        response = Response(status=304, headers=named)
         del response.headers["Content-Type"]
-    else:
-        response = Response(body, content_type="application/json")
-    response.set_etag(tag)
-    return response
+        return response
+    return Complete(body, 200, named, content_type="application/json")

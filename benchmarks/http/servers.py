@@ -8,12 +8,12 @@ import secrets
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psutil
 from flask import Flask
@@ -33,7 +33,13 @@ APPS = {
     "bare": "benchmarks.http.bare:create_app()",
     "plain": "benchmarks.http.plain:create_app()",
     "millrace": "api.app:create_app()",
+    "empty": "benchmarks.http.empty:create_app()",
+    "cached": "api.app:create_app()",
+    "uncached": "api.app:create_app()",
 }
+TOLD = {"uncached": {"CACHE_TTL_SECONDS": "0"}, "cached": {"CACHE_TTL_SECONDS": "3600"}}
+"""What a server finds in its environment beside what all do."""
+
 USERS = 100
 LIMIT = "100000000/minute"
 """Of each user: counted on every request, and never reached."""
@@ -124,7 +130,7 @@ def serve(name: str, own: Backend, *, processes: int = 2, options: tuple[str, ..
     port, log = free_port(), own.folder / f"{name}.log"
     bind = ("--bind", f"127.0.0.1:{port}")
     command = [sys.executable, "-m", "gunicorn", "--config", "deploy/gunicorn.py", *bind, *options, APPS[name]]
-    environment = {**os.environ, **own.environment, "WEB_CONCURRENCY": str(processes)}
+    environment = {**os.environ, **own.environment, **TOLD.get(name, {}), "WEB_CONCURRENCY": str(processes)}
     with log.open("wb") as output:
         started = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
     master = psutil.Process(started.pid)
@@ -161,12 +167,17 @@ def _tokens_of_plain(environment: Mapping[str, str]) -> list[str]:
 
 
 def _tokens_of_millrace(environment: Mapping[str, str]) -> list[str]:
+    return tokens_of([uuid4() for _ in range(USERS)], environment)
+
+
+def tokens_of(users: Sequence[UUID], environment: Mapping[str, str]) -> list[str]:
+    """An access token of each, in a session of its own."""
     app = Flask("tokens")
     settings = Settings.model_validate({name.lower(): value for name, value in environment.items()})
     tokens, redis = Tokens(app, settings), broker.connect(settings.redis_url)
     made = []
     with app.app_context():
-        for user in [uuid4() for _ in range(USERS)]:
+        for user in users:
             session = str(uuid4())
             redis.hset(keys.sessions(user), session, b'{"version": 1}')
             made.append(tokens.access(user, role="user", session=session, session_version=1))
@@ -178,3 +189,4 @@ TOKENS: dict[str, Callable[[Mapping[str, str]], list[str]]] = {
     "plain": _tokens_of_plain,
     "millrace": _tokens_of_millrace,
 }
+"""Of those servers to which orders are sent, and that ask who sends them."""

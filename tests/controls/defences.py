@@ -175,8 +175,8 @@ DEFENCES = (
     ),
     Defence(
         "whoever tells an outcome applies it first",
-        "jobs/kernel/ledger.py",
-        "        self._effects.apply([job.effects])\n",
+        "jobs/kernel/telling.py",
+        "        self._effects.apply(change for job in unsettled for change in self._changes(job))\n",
         "",
         f"{USERS} -k worker_died",
     ),
