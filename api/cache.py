@@ -156,9 +156,16 @@ class Cache:
         return None
 
 
+def changes_by_itself() -> None:
+    """What the present request is answered becomes untrue with time, though nobody writes: it is not to be kept."""
+    g.fleeting = True
+
+
 def entry_of(response: Response) -> bytes | None:
     """An answer as it is kept: its entity tag, or nothing, a line's end, and its body; also of one that told the client that
-    it has it already. None of what is no good answer."""
+    it has it already. None of what is no good answer, or changes by itself."""
+    if g.pop("fleeting", False):
+        return None
     told: tuple[str, bytes] | None = g.pop("tagged", None)
     if told is not None:
         tag, body = told

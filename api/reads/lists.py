@@ -16,6 +16,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from api import terms
 from api.access import caller
+from api.cache import changes_by_itself
 from api.reads.pages import ListQuery, NumberedQuery, Position, QueryTime, at, page, position
 from api.services import services
 from jobs.kernel.policy import Access
@@ -48,7 +49,7 @@ class Listing(Generic[Row]):
     """What can be listed, and how.
 
     `query`: what a client may ask; its `sort` names a column, with `-` in front for downwards. `filters`: what each of its
-    other parameters asks of a row. `owner`: whose a row is; where it is nobody's, the list is for admins. `among`: what is
+    other parameters asks of a row; those that are `fleeting` ask for what changes with time. `owner`: whose a row is; where it is nobody's, the list is for admins. `among`: what is
     listed at all. Raises TypeError where a parameter has no filter, or a filter no parameter.
     """
 
@@ -58,6 +59,7 @@ class Listing(Generic[Row]):
     owner: Column | None
     filters: Filters = field(default_factory=dict)
     among: tuple[Condition, ...] = ()
+    fleeting: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         asked = self.query.model_fields.keys() - NumberedQuery.model_fields.keys() - {"sort"}
@@ -70,6 +72,8 @@ class Listing(Generic[Row]):
         query, secret = terms.query(self.query), services().settings.secret_key
         asked, place = vars(query), position(query, secret)
         by, down = getattr(self.model, asked["sort"].removeprefix("-")), asked["sort"].startswith("-")
+        if any(asked[name] is not None for name in self.fleeting):
+            changes_by_itself()
         narrowed = (ask(asked[name]) for name, ask in self.filters.items() if asked[name] is not None)
         wanted = select(self.model).where(*self.among, *within, *narrowed)
         if self.owner is not None:

@@ -76,6 +76,7 @@ TASKS = Listing(
         **between("created", Task.created_at),
         **between("due", Task.due_date),
     },
+    fleeting=frozenset({"overdue"}),
 )
 COUNTED = {
     "total": func.count(),

@@ -409,3 +409,15 @@ def test_a_page_is_found_by_index(
                 for plan in plans(client, f"/v1/tasks?{query}"):
                     assert f"{index} " in plan or f"{index}\n" in plan, plan
                     assert "Seq Scan" not in plan, plan
+
+
+def test_what_is_overdue_is_told_by_the_time_it_is_asked(
+    user: Client, task_of: Callable[..., str], execute: Any
+) -> None:
+    """An answer that changes with time, though nobody writes, is not kept."""
+    task = task_of("user", due_date=datetime.now(UTC) + timedelta(hours=1))
+    for _ in range(2):
+        answer = user.get("/v1/tasks?overdue=true")
+        assert (answer.headers["X-Cache"], answer.get_json()["data"]) == ("miss", [])
+    execute("UPDATE tasks SET due_date = now() - interval '1 second'")  # as if an hour had passed
+    assert [row["id"] for row in user.get("/v1/tasks?overdue=true").get_json()["data"]] == [task]
