@@ -125,31 +125,31 @@ def test_who_is_no_admin_names_nobody_but_themselves(command: Any) -> None:
 @pytest.mark.parametrize(
     ("body", "fields"),
     [
-        ({"tasks": [ONE]}, {"action"}),
-        ({"action": "archive", "tasks": [ONE]}, {"action"}),
-        ({"action": "complete"}, {"tasks"}),
-        ({"action": "complete", "tasks": []}, {"tasks"}),
-        ({"action": "complete", "tasks": ONE}, {"tasks"}),
-        ({"action": "complete", "tasks": {"0": ONE}}, {"tasks"}),
-        ({"action": "create", "tasks": [{"title": "x"}] * 10_001}, {"tasks"}),
-        ({"action": "complete", "tasks": [ONE], "set": {"status": "completed"}}, {"set"}),
-        ({"action": "delete", "tasks": [ONE], "set": {}}, {"set"}),
-        ({"action": "update", "tasks": [ONE], "set": {"status": "done", "colour": 1}}, {"set.status", "set.colour"}),
-        ({"action": "create", "tasks": [{}], "set": {"title": ""}}, {"set.title"}),
-        ({"action": "update", "tasks": [ONE], "set": 5}, {"set"}),
-        ({"action": "complete", "tasks": [ONE], "atomic": "yes"}, {"atomic"}),
-        ({"action": "complete", "tasks": [ONE], "colour": 1}, {"colour"}),
-        ({"action": "complete", "tasks": [ONE, OTHER, ONE]}, {"tasks"}),
-        ({"action": "delete", "tasks": [ONE, ONE.upper()]}, {"tasks"}),
-        ({"action": "update", "tasks": [ONE, {"id": ONE.upper(), "title": "x"}]}, {"tasks"}),
-        ({"action": "update", "tasks": [{"task_id": ONE, "title": "x"}, {"id": ONE, "title": "y"}]}, {"tasks"}),
+        ({"tasks": [ONE]}, "action"),
+        ({"action": "archive", "tasks": [ONE]}, "action"),
+        ({"action": "complete"}, "tasks"),
+        ({"action": "complete", "tasks": []}, "tasks"),
+        ({"action": "complete", "tasks": ONE}, "tasks"),
+        ({"action": "complete", "tasks": {"0": ONE}}, "tasks"),
+        ({"action": "create", "tasks": [{"title": "x"}] * 10_001}, "tasks"),
+        ({"action": "complete", "tasks": [ONE], "set": {"status": "completed"}}, "set"),
+        ({"action": "delete", "tasks": [ONE], "set": {}}, "set"),
+        ({"action": "update", "tasks": [ONE], "set": {"status": "done", "colour": 1}}, "set.status set.colour"),
+        ({"action": "create", "tasks": [{}], "set": {"title": ""}}, "set.title"),
+        ({"action": "update", "tasks": [ONE], "set": 5}, "set"),
+        ({"action": "complete", "tasks": [ONE], "atomic": "yes"}, "atomic"),
+        ({"action": "complete", "tasks": [ONE], "colour": 1}, "colour"),
+        ({"action": "complete", "tasks": [ONE, OTHER, ONE]}, "tasks"),
+        ({"action": "delete", "tasks": [ONE, ONE.upper()]}, "tasks"),
+        ({"action": "update", "tasks": [ONE, {"id": ONE.upper(), "title": "x"}]}, "tasks"),
+        ({"action": "update", "tasks": [{"task_id": ONE, "title": "x"}, {"id": ONE, "title": "y"}]}, "tasks"),
     ],
     ids=lambda value: repr(value)[:80],
 )
-def test_what_is_wrong_with_a_batch_as_such_is_refused(body: dict[str, Any], fields: set[str]) -> None:
+def test_what_is_wrong_with_a_batch_as_such_is_refused(body: dict[str, Any], fields: str) -> None:
     with pytest.raises(ValidationError) as refused:
         BatchTasks.model_validate_json(orjson.dumps(body))
-    assert set(wrong_fields(refused)) == fields
+    assert set(wrong_fields(refused)) == set(fields.split())
 
 
 def test_what_is_named_twice_is_named() -> None:
