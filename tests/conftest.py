@@ -139,7 +139,7 @@ def settings(base_settings: Settings, people: dict[str, Person], execute: Callab
     redis = broker.connect(base_settings.redis_url, timeout=5)
     redis.flushall()
     redis.acl_log_reset()
-    execute("TRUNCATE calls, call_events, orders, order_scopes, receipts")
+    execute("TRUNCATE calls, call_events, events, orders, order_scopes, outbox, receipts, tasks")
     execute("DELETE FROM users WHERE id <> ALL(%s::uuid[])", [str(person.id) for person in people.values()])
     for name, person in people.items():
         execute(

@@ -75,6 +75,6 @@ def clone(root: Path) -> Checkout:
     (root / "worker.py").write_text(WORKER)
     (root / "Procfile").write_text(
         "release: python release.py\nweb: python web.py\nworker: python worker.py 'a b'\n"
-        "calls: python worker.py\nscheduler: python worker.py\n"
+        "calls: python worker.py\ndeliveries: python worker.py\nscheduler: python worker.py\n"
     )
     return Checkout(root, f"{server_binary().parent}{os.pathsep}{os.defpath}")
