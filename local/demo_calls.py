@@ -98,7 +98,7 @@ def refusals(demo: Demo, user: Client, prefix: str) -> None:
         lambda: user.send("POST", "/v1/webhooks/twilio/status", headers={"X-Twilio-Signature": "AAAA"}),
         show=user.outcome,
     )
-    demo.step("GET /v1/circuits", "carrier closed", partial(circuits, user))
+    demo.step("GET /v1/circuits", "carrier closed, event_sink closed", partial(circuits, user))
 
 
 def place(user: Client, number: str, **headers: str) -> requests.Response:

@@ -29,11 +29,6 @@ FAILURES = 3
 """That open the circuit."""
 
 
-@pytest.fixture(autouse=True)
-def no_events(execute: Execute) -> None:
-    execute("TRUNCATE events")
-
-
 @pytest.fixture
 def server() -> Iterator[SinkServer]:
     with SinkServer() as made:

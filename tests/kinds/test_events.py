@@ -21,11 +21,6 @@ Execute = Callable[..., Any]
 EXACT = MOST_BYTES - len('{"x":""}')
 
 
-@pytest.fixture(autouse=True)
-def no_events(execute: Execute) -> None:
-    execute("TRUNCATE events")
-
-
 def read(**body: Any) -> RecordEvent:
     return RecordEvent.model_validate_json(orjson.dumps({"name": "x"} | body))
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rq import Queue, Worker
@@ -34,8 +32,7 @@ def test_the_carriers_sdk_is_loaded_where_it_is_needed_alone(road: Road, queues:
     assert done.stdout.split() == [str(calls)] * 2, done.stderr
 
 
-def test_a_process_of_this_queue_alone_delivers(road: Road, execute: Callable[..., Any], tmp_path: Path) -> None:
-    execute("TRUNCATE events")
+def test_a_process_of_this_queue_alone_delivers(road: Road, tmp_path: Path) -> None:
     command = python("-m", "workers", "--queues", "deliveries", "--threads", "8")
     with SinkServer() as server:
         sunk, gates = events.connected(road, server)
