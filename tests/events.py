@@ -6,16 +6,17 @@ from typing import Any
 from uuid import UUID
 
 from jobs.kernel import keys
-from jobs.kernel.outcome import Done, FollowUp, State
+from jobs.kernel.outcome import FollowUp, State
 from jobs.kernel.policy import QUEUES
 from jobs.kernel.ports import EVENT_SINK
-from jobs.kernel.submit import Submission, fingerprint, keyed_id
+from jobs.kernel.submit import keyed_id
 from tests.gates import PAUSE, Gates
 from tests.road import Road
 from tests.sinks import SinkServer
 from workers import sink
+from workers.follow_ups import follow_up
 from workers.gate import JITTER
-from workers.work import opened
+from workers.settle import Final
 
 EVENT = {"name": "invoice.paid", "details": {"invoice": "2026-017", "lines": [1, 2.5, None, {"paid": True}]}}
 
@@ -50,22 +51,12 @@ def work(road: Road, *queues: str) -> list[FollowUp]:
     """Do everything that is queued, and what follows from it; what has followed."""
     followed: list[FollowUp] = []
     while deliveries := road.leases.reserve(queues or list(QUEUES), 100):
-        works = [opened(delivery) for delivery in deliveries]
-        settlements = road.executor.run([work for work in works if QUEUES[work.delivery.queue] == "batch"])
-        for work in works:
-            settlements += road.conduct(work) if QUEUES[work.delivery.queue] == "threads" else []
+        settlements = road.execute(deliveries)
         road.leases.settle(settlements)
-        following = [one for work in works if isinstance(work.outcome, Done) for one in work.outcome.follow_ups]
-        follow(road, following)
-        followed += following
+        follow_up(road.follow_ups, settlements)
+        verdicts = [settlement.verdict for settlement in settlements]
+        followed += [one for verdict in verdicts if isinstance(verdict, Final) for one in verdict.follow_ups]
     return followed
-
-
-def follow(road: Road, followed: list[FollowUp]) -> None:
-    """Submit what follows, as workers do."""
-    for one in followed:
-        mark = fingerprint(one.command.kind, one.command.model_dump(mode="json", exclude_unset=True), None, None)
-        road.submitter.submit(Submission(one.id, one.command, owner=None, fingerprint=mark))
 
 
 def due(road: Road) -> None:

@@ -17,11 +17,13 @@ from jobs.kernel.outcome import FollowUp, State
 from jobs.kernel.ports import Sink
 from local.redis import Redis
 from tests import events
-from tests.events import delivery_of, due, follow, go_on, recorded, replay, row, until_delivered, work
+from tests.events import delivery_of, due, go_on, recorded, replay, row, until_delivered, work
 from tests.gates import PAUSE, Gates
 from tests.road import Road
 from tests.sinks import SinkServer, away, flaky, well
+from workers.follow_ups import follow_up
 from workers.gate import JITTER
+from workers.settle import Final
 from workers.work import opened
 
 Execute = Callable[..., Any]
@@ -312,13 +314,12 @@ def sweep(road: Road) -> tuple[dict[str, Any], list[FollowUp]]:
     job = road.submit("events.sweep", owner=None)
     road.redis.lmove(keys.queue("deliveries"), keys.queue("deliveries"), "RIGHT", "LEFT")
     (delivery,) = road.leases.reserve(["deliveries"], 1)
-    swept = opened(delivery)
-    road.leases.settle(road.conduct(swept))
+    (settlement,) = road.conduct(opened(delivery))
+    road.leases.settle([settlement])
     assert road.status(job) is State.SUCCEEDED, road.job(job)
-    assert swept.outcome is not None
-    followed = list(swept.outcome.follow_ups)  # type: ignore[union-attr]
-    follow(road, followed)
-    return road.job(job)["result"], followed
+    assert isinstance(settlement.verdict, Final)
+    follow_up(road.follow_ups, [settlement])
+    return road.job(job)["result"], list(settlement.verdict.follow_ups)
 
 
 def lost(road: Road, number: int) -> list[UUID]:
