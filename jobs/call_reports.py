@@ -107,8 +107,10 @@ class ReconcileCalls(Command, kind="calls.reconcile", policy=RECONCILED, every="
     def _close_left(self, ctx: Context, outside: Outside) -> None:
         """Close what nobody places any more: it was never asked for, and its job is over, or lost."""
         long_ago = ctx.now - timedelta(seconds=ctx.settings.call_give_up_seconds)
-        for call, is_over in call_store.lock_left(ctx.session, long_ago, MOST_CLOSED):
-            if is_over or not outside.knows(call.id):
+        left = call_store.lock_left(ctx.session, long_ago, MOST_CLOSED)
+        known = outside.known([call.id for call, _ in left])
+        for call, is_over in left:
+            if is_over or call.id not in known:
                 call.reason = "Its job was over before it was placed."
                 CallBook(ctx).advance(call, Status.CANCELED)
 

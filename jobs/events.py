@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from itertools import islice
 from time import monotonic
 from typing import Annotated, Any, Self
 from uuid import UUID
@@ -27,7 +26,7 @@ from jobs.kernel.outcome import Again, FollowUp, Outcome, failed, rejected, succ
 from jobs.kernel.policy import Access, Policy, Retry
 from jobs.kernel.ports import EVENT_SINK, Conclusion, Outside, Refused, Trouble
 from jobs.kernel.submit import keyed_id
-from models import event_store, views
+from models import event_store, user_store, views
 from models.event import Delivery
 from models.event_store import Entry, Place
 from models.views import ident
@@ -49,7 +48,7 @@ BEYOND = 2**63
 OUR_OWN = frozenset({"delivery", "delivered_at", "reason"})
 """What is said of an event to clients, and not to the sink."""
 
-MOST_SWEPT, PAGE = 2000, 500
+PAGE = 500
 SWEPT_WITHIN = 20.0
 """Seconds after which one sweep looks no further, and leaves the rest to the next."""
 
@@ -159,7 +158,7 @@ class RecordEvent(Command, kind="events.record", route="POST /v1/events", policy
     def handle_many(cls, ctx: Context, jobs: Sequence[Job[Any]]) -> Sequence[Outcome]:
         """Whoever is named beside the senders is looked for together."""
         named = {job.command.user_id for job in jobs} - {None, *(job.owner for job in jobs)}
-        there = event_store.people(ctx.session, named) | {job.owner for job in jobs}
+        there = user_store.there(ctx.session, named) | {job.owner for job in jobs}
         entries = {job.id: job.command.entry(ctx.settings, job) for job in jobs}
         known = {event: entry for event, entry in entries.items() if entry.owner_id in there}
         event_store.add_all(ctx.session, list(known.values()))
@@ -192,17 +191,16 @@ class SweepEvents(Command, kind="events.sweep", policy=SWEPT, every="event_sweep
     def conduct(self, outside: Outside, job: Job[Self]) -> Conclusion:
         if not outside.settings.event_sink_url:
             return lambda ctx: succeeded()
-        lost = dict(islice(self._lost(outside), MOST_SWEPT))
+        lost = {event: delivery for page in self._lost(outside) for event, delivery in page.items()}
         return lambda ctx: _sent_again(ctx, lost)
 
-    def _lost(self, outside: Outside) -> Iterator[tuple[UUID, FollowUp]]:
-        """Events that are pending for longer than a sweep, and whose delivery nobody has in hand; oldest first."""
+    def _lost(self, outside: Outside) -> Iterator[dict[UUID, FollowUp]]:
+        """Events that are pending for longer than a sweep, and whose delivery nobody has in hand; oldest first, by pages."""
         began, last = monotonic(), None
         while monotonic() - began < SWEPT_WITHIN and (page := self._page(outside, last)):
-            for _, event_id in page:
-                delivery = _delivery(outside.settings, event_id)
-                if not outside.knows(delivery.id):
-                    yield event_id, delivery
+            deliveries = {event_id: _delivery(outside.settings, event_id) for _, event_id in page}
+            known = outside.known([delivery.id for delivery in deliveries.values()])
+            yield {event: delivery for event, delivery in deliveries.items() if delivery.id not in known}
             last = page[-1]
 
     def _page(self, outside: Outside, after: Place | None) -> list[Place]:

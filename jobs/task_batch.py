@@ -18,8 +18,11 @@ from jobs.task_items import Item, TaskItem
 from jobs.tasks import AmendTask, CreateTask, TaskChanges, TaskCommand
 from models.views import ident, spelled_id
 
-CHUNK = 1_000
-"""Items that are written in one go; after each chunk, progress is told."""
+CHUNK, CHUNK_TEXT = 1_000, 500_000
+"""Items that are written in one go, and letters of their descriptions; after each chunk, progress is told."""
+
+MOST_TEXT = 8 * 1024 * 1024
+"""Letters of descriptions that one batch writes to its tasks by `set`, and that its result tells."""
 
 OWN_BITS = (1 << 62) - 1
 """The bits of a UUID behind its version and variant (RFC 9562 §4)."""
@@ -37,6 +40,7 @@ class BatchTasks(TaskCommand, kind="tasks.batch", route="POST /v1/tasks/batch", 
 
     The job's result is `{"items": [{"task_id", "success", "result" | "error"}]}`, in the order of the request: one bad item
     spoils no other. With `atomic`, where any is bad, nothing is done, and the job is rejected as `batch_rejected`.
+    Beyond 8 MiB of text, tasks are told without their `description`.
     """
 
     action: Literal["create", "update", "complete", "delete"]
@@ -58,6 +62,8 @@ class BatchTasks(TaskCommand, kind="tasks.batch", route="POST /v1/tasks/batch", 
     def _is_of_use(cls, given: TaskChanges | None, info: ValidationInfo) -> TaskChanges | None:
         if given is not None and info.data.get("action") in ("complete", "delete"):
             raise ValueError(f"to {info.data['action']} takes no fields")
+        if given is not None and len(given.description or "") * len(info.data.get("tasks", ())) > MOST_TEXT:
+            raise ValueError("would be too much text for so many items")
         return given
 
     def admits(self, role: str | None, sender: UUID | None) -> bool:
@@ -73,7 +79,7 @@ class BatchTasks(TaskCommand, kind="tasks.batch", route="POST /v1/tasks/batch", 
 
     def decide(self, book: TaskBook, job: Job[Any]) -> Outcome:
         """First every item is planned, then all are carried out, by chunks."""
-        total = len(self.tasks)
+        job, total = job._replace(if_match=None), len(self.tasks)  # a tag is of one resource
         book.ctx.report(job.id, 0, total)
         plans = self._plans(book, job)
         if self.atomic and (wrong := _what_is_wrong(plans)):
@@ -81,14 +87,20 @@ class BatchTasks(TaskCommand, kind="tasks.batch", route="POST /v1/tasks/batch", 
             return rejected(refusal)._replace(progress={"done": 0, "total": total})
         items: list[dict[str, Any]] = []
         owners: set[UUID] = set()
-        for start in range(0, total, CHUNK):
-            for task_id, plan in plans[start : start + CHUNK]:
-                if isinstance(plan, Step):
-                    items.append({"task_id": task_id, "success": True, "result": book.carry_out(plan, owners)})
-                else:
-                    items.append({"task_id": task_id, "success": False, "error": plan})
-            book.write()
-            book.ctx.report(job.id, len(items), total)
+        told = written = 0
+        for task_id, plan in plans:
+            if isinstance(plan, Step):
+                shown, text = book.carry_out(plan, owners), len(plan.entry.description or "")
+                if shown and (told := told + text) > MOST_TEXT:
+                    del shown["description"]
+                items.append({"task_id": task_id, "success": True, "result": shown})
+                written += text
+            else:
+                items.append({"task_id": task_id, "success": False, "error": plan})
+            if len(items) % CHUNK == 0 or len(items) == total or written > CHUNK_TEXT:
+                book.write()
+                book.ctx.report(job.id, len(items), total)
+                written = 0
         return book.done(job, {"items": items}, owners, {"done": total, "total": total})
 
     def _plans(self, book: TaskBook, job: Job[Any]) -> list[Plan]:

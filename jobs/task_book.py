@@ -23,6 +23,7 @@ from models import task_store, user_store, views
 from models.task import Priority, Status
 from models.task_store import Entry
 
+COMPLETED = {"status": Status.COMPLETED.value}
 RANKS = {priority.value: priority.rank for priority in Priority}
 
 Fields = Mapping[str, Any]
@@ -104,7 +105,7 @@ class TaskBook:
         return self.change(job, task_id, COMPLETED)
 
     def removal(self, job: Job[Any], task_id: UUID | None) -> Step:
-        """A task goes away. Raises NotFound, Forbidden and PreconditionFailed."""
+        """A task goes away. Raises NotFound and PreconditionFailed."""
         return Step(self._target(job, task_id), None)
 
     def carry_out(self, step: Step, owners: set[UUID]) -> dict[str, Any] | None:
@@ -135,13 +136,12 @@ class TaskBook:
         return succeeded(result, effects=drops("tasks", others) if others else None, progress=progress)
 
     def _target(self, job: Job[Any], task_id: UUID | None) -> Entry:
-        """Raises Forbidden for a foreign one that is the target of the job: only somebody who was an admin then can have
-        named it there. What else anybody names is NotFound where it is not theirs."""
+        """Raises NotFound for a foreign one too; and PreconditionFailed."""
         entry = self.tasks.get(task_id) if task_id else None
         if entry is None or entry.deleted:
             raise NotFound
         if entry.owner_id != job.owner and not self.ctx.is_admin(job.owner):
-            raise Forbidden if job.target else NotFound
+            raise NotFound
         precondition.same_version(job, entry.version)
         return entry
 
@@ -164,6 +164,3 @@ class TaskBook:
         self.tasks = {entry.id: entry for entry in task_store.lock(session, concerned)}
         admins = [job for job in self.jobs if self.ctx.is_admin(job.owner)]
         self.users = user_store.there(session, {user for job in admins for user in job.command.names()})
-
-
-COMPLETED = {"status": Status.COMPLETED.value}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+from hashlib import sha256
 from typing import Annotated, Any, NamedTuple
 from uuid import UUID
 
@@ -13,6 +16,8 @@ from models.views import ident, spelled_id
 IDS = frozenset({"id", "task_id"})
 """What an object may call the id of its task; results call it `task_id`."""
 
+DIGEST = re.compile("[0-9a-f]{32}")
+
 LONGEST_NAME = 200
 """Of what is no id, so much is told in a result."""
 
@@ -20,7 +25,7 @@ LONGEST_NAME = 200
 class Item(NamedTuple):
     """One item as it travels: what it says is looked at when it is carried out, for one that is bad spoils no other.
 
-    `given`: as it came, but `false` where a value is neither text nor null, which no good item has. `named`: the task that
+    `given`: as it came; but values that are neither text nor null, which no good item has, are told apart and no more. `named`: the task that
     it names, in the client's own words. `id`: the same, where it is an id.
     """
 
@@ -58,17 +63,24 @@ def _read(given: object) -> Item:
     if isinstance(given, Item):
         return given
     if isinstance(given, dict):
-        given = {
-            name: value if isinstance(value, str) else None if value is None else False for name, value in given.items()
-        }
+        given = {name: _plain(value) for name, value in given.items()}
         named = given.get("id", given.get("task_id"))
     elif isinstance(given, str):
         named = given
     else:
-        given = named = False
+        given, named = _plain(given), None
     if not isinstance(named, str):
         return Item(given, None, None)
     return Item(given, named, spelled_id(named))
+
+
+def _plain(value: object) -> object:
+    """Text and null as they are; in place of all else a list of what tells it from others, as short as any."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str) and DIGEST.fullmatch(value[0]):
+        return value  # it has travelled
+    return [sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]]
 
 
 def _written(item: Item) -> object:

@@ -17,7 +17,6 @@ from models.sets import add, array, fetch
 from models.views import ident, instant
 
 COLUMNS = ("id", "owner_id", "name", "details", "delivery", "created_at")
-PEOPLE = "SELECT id::text FROM users WHERE id = ANY(CAST(%(ids)s AS uuid[])) AND deleted_at IS NULL"
 ENDED = """
     SELECT id::text, coalesce(error->>'detail', 'Its delivery was ' || state || '.')
     FROM receipts WHERE id = ANY(CAST(%(ids)s AS uuid[]))
@@ -54,12 +53,6 @@ def add_all(session: Session, entries: Sequence[Entry]) -> None:
     """Add new events."""
     if entries:
         add(session, "events", COLUMNS, [entry.line() for entry in entries])
-
-
-def people(session: Session, ids: Collection[UUID]) -> set[UUID]:
-    """Which of these are users."""
-    found = fetch(session, PEOPLE, ids=[ident(user) for user in ids]) if ids else []
-    return {UUID(user) for (user,) in found}
 
 
 def get(session: Session, event_id: UUID) -> Event | None:

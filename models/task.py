@@ -40,7 +40,7 @@ RANKS = {priority: rank for rank, priority in enumerate(PRIORITIES)}
 
 WORD = re.compile(r"[^\W_]+")
 LONGEST_WORD = 200
-"""Letters of a word that is looked for; a search has no more."""
+"""Letters of a word that count, in a text as in a search: PostgreSQL takes no words of any length."""
 
 OPEN = "status <> 'completed'"
 
@@ -90,7 +90,7 @@ class Task(Base):
 def words_of(title: str, description: str | None) -> str:
     """What a search looks at: the words of both, as PostgreSQL reads a tsvector. They are letters and digits, and so need no
     quotes."""
-    return " ".join({word[:LONGEST_WORD] for word in _words(f"{title} {description or ''}")})
+    return " ".join(set(_words(f"{title} {description or ''}")))
 
 
 def found_by(search: str) -> ColumnElement[bool]:
@@ -103,4 +103,4 @@ def found_by(search: str) -> ColumnElement[bool]:
 def _words(text: str) -> list[str]:
     """The words of a text, alike however they were written: NFKC, full case folding (Unicode §3.13)."""
     folded = text.lower() if text.isascii() else normalize("NFKC", normalize("NFKC", text).casefold())
-    return WORD.findall(folded)
+    return [word[:LONGEST_WORD] for word in WORD.findall(folded)]

@@ -6,6 +6,7 @@ other. The executor talks to PostgreSQL only; whoever calls it settles with Redi
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -27,7 +28,7 @@ from jobs.kernel.failpoints import Point, reach
 from jobs.kernel.outcome import SAID, Again, Done, Outcome, failed, said, succeeded
 from models.session import DATABASE_ERRORS, Sessions
 from workers import receipts
-from workers.faults import UnheardError, database_gone, reply_lost
+from workers.faults import UnheardError, database_gone, in_the_way, reply_lost
 from workers.guard import authorize
 from workers.settle import Final, HandBack, Settlement
 from workers.work import Work
@@ -35,6 +36,10 @@ from workers.work import Work
 log = structlog.get_logger(__name__)
 
 Clock = Callable[[], datetime]
+
+WAY_CLEARS = (0.5, 1.5)
+"""Seconds after which a job is tried again that found locked what it needs; that uses up no attempt."""
+
 Reports = Callable[[Sequence[Work]], Report]
 """Gives the `report` of a context in which these are carried out."""
 
@@ -129,6 +134,9 @@ class Executor:
         else it is tried again by policy, else it fails."""
         if (verdict := self._overtaken(work)) is not None:
             return [work.settled(verdict)]
+        if in_the_way(error):
+            log.warning("lock_not_granted", job_id=work.delivery.id, request_id=work.request_id, kind=work.kind)
+            return [work.settled(Again(clock() + timedelta(seconds=random.uniform(*WAY_CLEARS)), counted=False))]  # noqa: S311 - jitter
         log.error(
             "job_raised",
             job_id=work.delivery.id,

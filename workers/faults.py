@@ -13,6 +13,15 @@ Source: https://www.postgresql.org/docs/18/errcodes-appendix.html
 """
 
 
+IN_THE_WAY = ("55P03", "40P01")
+"""SQLSTATE: a lock was not granted in time; or never would have been, because two waited for each other."""
+
+
+def in_the_way(error: BaseException) -> bool:
+    """Whether somebody else had locked what a transaction needs: another time it may go through."""
+    return getattr(getattr(error, "orig", error), "pgcode", None) in IN_THE_WAY
+
+
 def database_gone(error: BaseException) -> bool:
     """Whether the database, not the job, is why a transaction did not commit (or may have, unheard)."""
     if isinstance(error, PoolTimeoutError | UnheardError):

@@ -23,7 +23,9 @@ from jobs.kernel.times import from_micros
 from workers.pipeline import Call, Command, Pipeline
 from workers.settle import Settlement
 
-MOST_BYTES = 4 * 1024 * 1024
+MOST_BYTES = 1024 * 1024
+"""Of payload in one batch, or one job: what may be long work, like thousands of tasks, comes by few."""
+
 MOST_REAPED = 200
 HERE = Path(__file__).parent
 NEW = (None, None, None, None)
@@ -83,7 +85,7 @@ class Leases:
         )
 
     def reserve(self, queues: Sequence[str], most: int) -> list[Delivery]:
-        """Take up to `most` jobs (or 4 MiB of them) over the queues in order; none when all are empty.
+        """Take up to `most` jobs (or MOST_BYTES of them) over the queues in order; none when all are empty.
 
         What an earlier call took, but could not tell for a lost reply, goes back first.
         """

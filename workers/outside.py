@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -93,9 +93,14 @@ class Outside:
         """Leave to ask a service, for the length of a block. Raises Snooze, and what Redis raises."""
         return self._services.gates[circuit].enter(turn=turn)
 
-    def knows(self, job_id: UUID) -> bool:
-        """Whether a job is in Redis. Where nobody can be asked, it may be. Raises what Redis raises."""
-        return self._services.redis is None or bool(self._services.redis.exists(keys.job(job_id)))
+    def known(self, job_ids: Sequence[UUID]) -> set[UUID]:
+        """Those of the jobs that are in Redis. Where nobody can be asked, all may be. Raises what Redis raises."""
+        if self._services.redis is None or not job_ids:
+            return set(job_ids)
+        pipe = self._services.redis.pipeline(transaction=False)
+        for job_id in job_ids:
+            pipe.exists(keys.job(job_id))
+        return {job_id for job_id, there in zip(job_ids, pipe.execute(), strict=True) if there}
 
     def insist(self) -> None:
         """Raises LeaseLost where the lease may be another worker's by now."""

@@ -112,7 +112,7 @@ def _hanging_up(connection: socket, seconds: float) -> Iterator[None]:
 
     def hang_up() -> None:
         with suppress(OSError):
-            connection.shutdown(SHUT_RDWR)
+            socket.shutdown(connection, SHUT_RDWR)  # not TLS's own, which would let go of its keys before
 
     timer = Timer(seconds, hang_up)
     timer.daemon = True

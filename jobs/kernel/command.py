@@ -26,7 +26,7 @@ KIND = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 ROUTE = re.compile(r"(POST|PUT|PATCH|DELETE) (/v1(?:/(?:[a-z0-9_-]+|\{id\}))+)")
 
 MOST_BYTES = 8 << 20
-"""The largest body that any kind may take: a worker takes 4 MiB of jobs at a time, or one."""
+"""The largest body that any kind may take: a worker takes 1 MiB of jobs at a time, or one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,14 @@ from time import sleep
 from typing import TypedDict
 from uuid import UUID
 
+import structlog
 from redis import Redis
 
 from jobs.kernel import broker, keys
 from jobs.kernel.scripts import script
 from models.views import ident
+
+log = structlog.get_logger(__name__)
 
 AGAIN = 0.2
 """Seconds between two tries to apply what could not be applied."""
@@ -102,7 +105,7 @@ class Applier:
         return self._left is not None
 
     def apply(self, found: Found) -> None:
-        """While Redis does not answer, what they would change there is told from PostgreSQL."""
+        """While Redis takes no writes, what they would change there is told from PostgreSQL."""
         wanted = [effects for effects in found if effects]
         if wanted and not self._applied(wanted):
             self.owe(wanted)
@@ -118,7 +121,8 @@ class Applier:
     def _applied(self, found: Found) -> bool:
         try:
             self._script(args=arguments(found, self._lag))
-        except broker.LOST:
+        except (*broker.LOST, broker.ResponseError) as lost:  # it is away, or takes no writes now
+            log.warning("effects_not_applied", error=type(lost).__name__)
             return False
         return True
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -140,8 +140,8 @@ class Outside(Protocol):
         Raises Snooze where the circuit is open, or it is not yet this one's turn.
         """
 
-    def knows(self, job_id: UUID) -> bool:
-        """Whether a job is still to be carried out, or just over. Raises what Redis raises."""
+    def known(self, job_ids: Sequence[UUID]) -> set[UUID]:
+        """Those of the jobs that are still to be carried out, or just over. Raises what Redis raises."""
 
     def insist(self) -> None:
         """Raises LeaseLost where the lease may be another worker's by now. For the moment before what happens once."""

@@ -42,9 +42,12 @@ class Telling:
         self._effects.apply(change for job in unsettled for change in self._changes(job))
 
     def owe(self, job: JobRecord) -> None:
-        """This one is about to be told, and Redis does not answer."""
-        if changes := self._changes(job):
+        """This one is about to be told, and Redis did not answer just now; unless that was known, it is asked once more."""
+        changes = self._changes(job)
+        if changes and self.owes:
             self._effects.owe(changes)
+        elif changes:
+            self._effects.apply(changes)
 
     def _live(self, jobs: Sequence[JobRecord]) -> Sequence[JobRecord | None]:
         """What Redis says of each, as far as it can be asked."""

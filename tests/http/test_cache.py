@@ -440,3 +440,21 @@ def test_who_comes_after_a_commit_is_not_given_what_another_read_before_it(
         for each in both:
             each.join(10)
     assert late == ["200.00", "200.00"]
+
+
+def test_a_redis_that_takes_no_writes_keeps_no_outcome_from_being_told(
+    user: Client, road: Road, redis: RedisClient, order: UUID
+) -> None:
+    """And once it takes them again, what reads have kept is dropped before it is shown again."""
+    path = f"/v1/orders/{order}"
+    assert [seen(user, path)[0] for _ in range(2)] == ["miss", "hit"]
+    job = road.submit("orders.amend", AMENDED, target=order)
+    road.execute(road.reserve())  # committed, and never told
+    redis.config_set("min-replicas-to-write", 1)
+    try:
+        assert user.get(f"/v1/jobs/{job}").get_json()["status"] == "succeeded"
+        assert (user.get(path).headers["X-Cache"], fee(user.get(path))) == ("miss", "200.00")
+    finally:
+        redis.config_set("min-replicas-to-write", 0)
+    until(lambda: seen(user, path)[0] == "hit")
+    assert fee(user.get(path)) == "200.00"

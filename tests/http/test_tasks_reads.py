@@ -421,3 +421,11 @@ def test_what_is_overdue_is_told_by_the_time_it_is_asked(
         assert (answer.headers["X-Cache"], answer.get_json()["data"]) == ("miss", [])
     execute("UPDATE tasks SET due_date = now() - interval '1 second'")  # as if an hour had passed
     assert [row["id"] for row in user.get("/v1/tasks?overdue=true").get_json()["data"]] == [task]
+
+
+def test_a_long_word_is_found_by_its_beginning(user: Client, task_of: Callable[..., str]) -> None:
+    """One letter may stand for six; and PostgreSQL takes no words of any length."""
+    title = "\u3316" * 60
+    task = task_of("user", title=title)
+    for search in (title, title * 3, "\u3316" * 200):
+        assert ids(user, search=search[:200]) == [task]

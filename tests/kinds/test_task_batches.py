@@ -12,6 +12,7 @@ from jobs.kernel.context import Context
 from jobs.kernel.outcome import Done, State
 from jobs.kernel.submit import new_id
 from jobs.task_batch import CHUNK, BatchTasks, nth_id
+from models import task_store
 from tests.kinds.test_tasks import DUE, People, Sql, created, done, dropped, shown
 from tests.road import Road
 from workers.work import opened
@@ -335,3 +336,31 @@ def test_workers_with_batches_in_opposite_orders_do_not_deadlock_and_lose_nothin
     assert applied > 250
     assert road.rows("SELECT sum(version - 1) FROM tasks") == [(applied,)]
     assert rollbacks == []
+
+
+def test_a_result_tells_no_more_text_than_a_request_may_hold(road: Road, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.task_batch.MOST_TEXT", 25)
+    ids = made(road, 4, set={"description": "x" * 5})
+    batch(road, "update", ids, set={"description": "y" * 6})
+    told = items_of(batch(road, "complete", ids))
+    assert ["description" in item["result"] for item in told] == [True] * 4
+    monkeypatch.setattr("jobs.task_batch.MOST_TEXT", 20)
+    told = items_of(batch(road, "update", ids, set={"priority": "high"}))
+    assert ["description" in item["result"] for item in told] == [True] * 3 + [False]
+    assert {row.description for row in road.rows("SELECT description FROM tasks")} == {"y" * 6}
+
+
+def test_long_texts_are_written_by_few(road: Road, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.task_batch.CHUNK_TEXT", 25)
+    written: list[int] = []
+    write = task_store.write
+    monkeypatch.setattr(task_store, "write", lambda session, some: (written.append(len(some)), write(session, some)))
+    made(road, 10, set={"description": "x" * 10})
+    assert written == [3, 3, 3, 1, 0]
+
+
+def test_a_tag_is_of_one_resource_and_says_nothing_of_many(road: Road) -> None:
+    ids = made(road, 2)
+    job = road.submit("tasks.batch", {"action": "complete", "tasks": ids}, if_match=("v7",))
+    road.work()
+    assert codes(items_of(road.job(job))) == [None, None]

@@ -36,6 +36,22 @@ def test_a_handler_that_raises_is_tried_again_by_policy_and_then_fails(road: Roa
     assert road.redis.zscore("rq:failed:default", str(job_id))
 
 
+def test_a_lock_that_somebody_else_holds_uses_up_no_attempt(road: Road) -> None:
+    hurried = road.with_settings(lease_seconds=2)
+    task = hurried.submit("tasks.create", {"title": "One"})
+    hurried.work()
+    with road.sessions() as other:
+        other.connection().exec_driver_sql("SELECT FROM tasks WHERE id = %s FOR UPDATE", (str(task),))
+        job_id = hurried.submit("tasks.amend", {"title": "Two"}, target=task)
+        for _ in range(2):
+            hurried.work()
+            assert (hurried.status(job_id), hurried.job(job_id)["attempts"]) == (State.SCHEDULED, 0)
+            hurried.make_due(job_id)
+    hurried.work()
+    assert hurried.job(job_id)["result"]["title"] == "Two"
+    hurried.close()
+
+
 def test_a_retry_does_not_move_the_effective_moment(road: Road) -> None:
     job_id = road.submit("test.probe", {"do": "raise once"})
     road.work()

@@ -186,3 +186,17 @@ def test_ids_of_what_a_batch_creates_follow_from_its_jobs(job_id: UUID) -> None:
     }
     assert ids == [nth_id(job_id, place) for place in range(10_000)]
     assert (ids[0].int - job_id.int) % 2**62 == 1
+
+
+def test_what_is_wrong_in_an_item_is_told_apart_all_the_same() -> None:
+    """Else a key would stand for more bodies than one."""
+    wrong = [1, 2, True, [], [ONE], {"a": 1}, None, "text"]
+    sent = [batch("create", [{"title": value}]).model_dump_json() for value in wrong]
+    assert len(set(sent)) == len(wrong)
+
+
+def test_a_text_for_all_items_is_bounded_by_how_many_they_are() -> None:
+    text = {"description": "x" * 10_000}
+    assert batch("create", [{"title": "x"}] * 838, set=text)
+    with pytest.raises(ValidationError, match="too much text"):
+        batch("create", [{"title": "x"}] * 839, set=text)
