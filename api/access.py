@@ -11,13 +11,14 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
-from flask import Flask, g, make_response, request
+from flask import Flask, Response, g, make_response, request
 from flask.typing import ResponseReturnValue
 from structlog.contextvars import bind_contextvars
 from werkzeug.routing import BaseConverter
 
 from api.accounts import stands
 from api.cache import NOTHING, Looked, Place
+from api.documented import sending
 from api.services import services
 from api.tokens import Caller
 from jobs.kernel import registry
@@ -72,7 +73,7 @@ def answers(
     """
 
     def declare(view: View) -> View:
-        guarded = guard(access)(kept(view) if cached else view)
+        guarded = guard(access)(sending(view, "Cache") if cached else view)
 
         @wraps(guarded)
         def counted(**arguments: Any) -> ResponseReturnValue:
@@ -80,9 +81,10 @@ def answers(
             limits = services().limits
             if who is not None and about_sessions:
                 limits.count_session(who.id, who.session)
+            elif who is not None and cached:
+                return from_cache(who, access, lambda: make_response(view(**arguments)))
             elif who is not None:
-                place = services().cache.place(who) if cached else None
-                g.kept = place, count_in_session(who, place)
+                count_in_session(who)
             elif access is Access.HOLDER:
                 limits.count_address()
             return guarded(**arguments)
@@ -93,15 +95,15 @@ def answers(
     return declare
 
 
-def kept(view: View) -> View:
-    """Have what a view answers kept, and shown again; for a caller whose request was counted."""
-
-    @wraps(view)
-    def shown(**arguments: Any) -> ResponseReturnValue:
-        place, looked = g.kept
-        return services().cache.answer(place, looked, lambda: make_response(view(**arguments)))
-
-    return shown
+def from_cache(who: Caller, access: Access, view: Callable[[], Response]) -> Response:
+    """Count what somebody asks, and show what is kept of it, or what the view answers. Raises what `count_in_session` does,
+    and Forbidden."""
+    cache = services().cache
+    place = cache.place(who)
+    looked = count_in_session(who, place)
+    if not access.admits(who.role):
+        raise Forbidden
+    return cache.answer(place, looked, view)
 
 
 def ends_sessions(view: View) -> View:

@@ -102,8 +102,8 @@ class Cache:
 
     def answer(self, place: Place | None, looked: Looked, view: Callable[[], Response]) -> Response:
         """What is kept, or what the view answers."""
-        g.cache = "hit"
         if looked.entry is not None:
+            g.cache = "hit"
             return shown(looked.entry)
         g.cache = "miss"
         if place is None or not looked.version:
@@ -176,7 +176,7 @@ def entry_of(response: Response) -> bytes | None:
 def shown(entry: bytes) -> Response:
     """The answer that is kept so, or 304."""
     tag, _, body = entry.partition(b"\n")
-    return tagged(body, tag.decode()) if tag else Complete(body, content_type="application/json")
+    return tagged(body, tag.decode()) if tag else Complete(body, 200, content_type="application/json")
 
 
 @lru_cache(KNOWN)

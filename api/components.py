@@ -95,6 +95,7 @@ HEADERS = {
     "Replayed": ("`true` when the key had been used for this job before", {"type": "string", "const": "true"}),
     "PreferenceApplied": ("The wait that was honoured", {"type": "string", "examples": ["wait=10"]}),
     "ETag": ("The version of the resource", {"type": "string", "examples": ['"v1"']}),
+    "Cache": ("Whether the answer was kept from before", {"type": "string", "enum": ["hit", "miss"]}),
     "SetCookie": ("The refresh token's cookie, and that of its CSRF token", {"type": "string"}),
     "CsrfToken": ("To be sent back with the refresh token's cookie", {"type": "string"}),
     "Limit": ("Requests allowed in the present window", {"type": "integer"}),
@@ -108,6 +109,7 @@ ALWAYS = ("RequestId", "Location", "ETag", "RetryAfter", "Allow")
 
 SENT_AS = {
     "RetryAfter": "Retry-After",
+    "Cache": "X-Cache",
     "Replayed": "Idempotency-Replayed",
     "PreferenceApplied": "Preference-Applied",
     "RequestId": "X-Request-ID",

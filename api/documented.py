@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -95,6 +95,14 @@ def of(view: Callable[..., Any]) -> Documented | None:
     """What a view says of itself; None when it says nothing. Decorators that keep `__dict__` keep it."""
     found: Documented | None = getattr(view, ATTRIBUTE, None)
     return found
+
+
+def sending(view: View, header: str) -> View:
+    """Say that a route, which has said what it does, sends this header too."""
+    said = of(view)
+    if said is not None:
+        setattr(view, ATTRIBUTE, replace(said, sends=(*said.sends, header)))
+    return view
 
 
 def model_of(answer: Answer) -> type[BaseModel] | None:

@@ -102,6 +102,14 @@ class Run:
             self.figures[f"http.{name}"] = rate
             say(f"POST /v1/orders, {name}", f"{rate:,.0f} requests/s")
 
+    def reads(self) -> None:
+        """What a read costs the serving processes, from the cache and not, and an empty view beside it."""
+        from benchmarks.http.reads import costs
+
+        for name, cost in costs(seconds=self.plan.http_seconds / 2, rounds=self.plan.http_rounds).items():
+            self.figures[f"reads.{name}"] = cost
+            say(f"a read, {name}", f"{cost:,.0f} µs")
+
     def idle(self) -> None:
         """What a worker process costs that has nothing to do."""
         cost = idle_cost(self.systems["millrace"], self.plan.idle_seconds)
@@ -151,7 +159,8 @@ class Run:
 
 
 PARTS: dict[str, Callable[[Run], None]] = {
-    part.__name__: part for part in (Run.limits, Run.drains, Run.batches, Run.latency, Run.http, Run.idle, Run.growth)
+    part.__name__: part
+    for part in (Run.limits, Run.drains, Run.batches, Run.latency, Run.http, Run.reads, Run.idle, Run.growth)
 }
 
 

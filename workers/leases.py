@@ -21,7 +21,7 @@ from jobs.kernel.record import parsed
 from jobs.kernel.scripts import script
 from jobs.kernel.times import from_micros
 from workers.pipeline import Call, Command, Pipeline
-from workers.settle import Settlement
+from workers.settle import Settlement, changes
 
 MOST_BYTES = 1024 * 1024
 """Of payload in one batch, or one job: what may be long work, like thousands of tasks, comes by few."""
@@ -148,8 +148,7 @@ class Leases:
     def _arguments(self, settlements: Sequence[Settlement]) -> list[str | bytes | int]:
         """In reverse: what is handed back goes to the front one by one, and so stands in its old order."""
         arguments: list[str | bytes | int] = [self._name, self._final_ttl]
-        told = (change for settlement in settlements for change in settlement.effects)
-        arguments += effects.arguments(told, self._lag)
+        arguments += effects.arguments(changes(settlements), self._lag)
         for settlement in reversed(settlements):
             arguments += settlement.arguments()
         return arguments

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 from typing import NamedTuple, Protocol
 from uuid import UUID
@@ -55,18 +55,6 @@ class Settlement(NamedTuple):
     kind: str = ""
     drops: Collection[str] = ()
 
-    @property
-    def effects(self) -> tuple[Effects | None, ...]:
-        """What is to be changed in Redis before it is told. Who puts a job off may have changed something, too."""
-        if isinstance(self.verdict, HandBack):
-            return ()
-        own = drops_of(self.drops) if self.drops else None
-        return (
-            implied(self.kind, self.lease.owner),
-            own,
-            self.verdict.effects if isinstance(self.verdict, Final) else None,
-        )
-
     def arguments(self) -> tuple[str | bytes | int, ...]:
         """What settle.lua takes per job, in its order."""
         lease, verdict = self.lease, self.verdict
@@ -79,3 +67,15 @@ class Settlement(NamedTuple):
             verb = "again" if verdict.counted else "snooze"
             return (*named, verb, owner, suspect, "", "", micros(verdict.at), moment)
         return (*named, "doubt" if verdict.in_doubt else "back", owner, suspect, "", "", "", "")
+
+
+def changes(settlements: Iterable[Settlement]) -> Iterator[Effects]:
+    """What is to be changed in Redis before these are told. Who puts a job off may have changed something, too."""
+    told = [each for each in settlements if not isinstance(each.verdict, HandBack)]
+    for kind, owner in {(each.kind, each.lease.owner) for each in told}:
+        yield implied(kind, owner)
+    for each in told:
+        if each.drops:
+            yield drops_of(each.drops)
+        if isinstance(each.verdict, Final) and each.verdict.effects:
+            yield each.verdict.effects

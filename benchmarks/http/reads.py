@@ -10,12 +10,11 @@ from uuid import UUID, uuid4
 import psycopg2
 
 from benchmarks.http import load
-from benchmarks.http.servers import USERS, Server, backend, serve, tokens_of
+from benchmarks.http.servers import READ, USERS, Server, backend, serve, tokens_of
 
 CONNECTIONS = 32
 LISTED = 20
 WARM_UP = 1.0
-SERVERS = ("cached", "uncached", "empty")
 ORDERS = """
     INSERT INTO orders (id, owner_id, customer_id, services, total_fee, created_at, updated_at)
     SELECT CASE number WHEN 1 THEN owner ELSE gen_random_uuid() END, owner, 'customer-' || number, '{123,456}', 100, now(), now()
@@ -37,7 +36,7 @@ def costs(seconds: float = 5, rounds: int = 5, say: Callable[[str], None] = lamb
             connection.commit()
         tokens = tokens_of(owners, own.environment)
         asked = {}
-        for name in SERVERS:
+        for name in READ:
             server = stack.enter_context(serve(name, own))
             asked |= {what: (server, found) for what, found in _requests(server, owners, tokens).items()}
         for server, found in asked.values():

@@ -33,10 +33,14 @@ APPS = {
     "bare": "benchmarks.http.bare:create_app()",
     "plain": "benchmarks.http.plain:create_app()",
     "millrace": "api.app:create_app()",
+}
+READ = {
     "empty": "benchmarks.http.empty:create_app()",
     "cached": "api.app:create_app()",
     "uncached": "api.app:create_app()",
 }
+"""Those that are read from (`benchmarks.http.reads`)."""
+
 TOLD = {"uncached": {"CACHE_TTL_SECONDS": "0"}, "cached": {"CACHE_TTL_SECONDS": "3600"}}
 """What a server finds in its environment beside what all do."""
 
@@ -129,7 +133,7 @@ def serve(name: str, own: Backend, *, processes: int = 2, options: tuple[str, ..
     come up."""
     port, log = free_port(), own.folder / f"{name}.log"
     bind = ("--bind", f"127.0.0.1:{port}")
-    command = [sys.executable, "-m", "gunicorn", "--config", "deploy/gunicorn.py", *bind, *options, APPS[name]]
+    command = [sys.executable, "-m", "gunicorn", "--config", "deploy/gunicorn.py", *bind, *options, (APPS | READ)[name]]
     environment = {**os.environ, **own.environment, **TOLD.get(name, {}), "WEB_CONCURRENCY": str(processes)}
     with log.open("wb") as output:
         started = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)

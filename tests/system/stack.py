@@ -169,7 +169,7 @@ class Stack(Servers):
         if self.postgres.pid is None:
             self.postgres.start()
         tries = range(10 * self.api_processes)
-        until(lambda: all(reader.get("/v1/orders", headers=LAST).status_code == 200 for _ in tries))
+        until(lambda: all(reader.get("/v1/services", headers=LAST).status_code == 200 for _ in tries))
 
     def log(self, name: str) -> Path:
         """Where one of LOGS is kept."""
