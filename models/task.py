@@ -49,8 +49,9 @@ class Task(Base):
     """A task. Its id is the id of the job that made it, or follows from that job's and its place in the batch.
 
     `owner_id`: whose it is, which a client sees as `user_id`. `priority`: its rank. `overdue_at`: when it was found to be
-    overdue, for the due date that it has now; null where it was not. `watched`: whether nobody has looked, since it was due, if it is overdue;
-    so that no index has to know the status. `words`: what a search looks at (`words_of`). `version` counts what a client can see change.
+    overdue, for the due date that it has now; null where it was not. `watched`: whether nobody has looked since it was
+    due, whether it is overdue; so that no index has to know the status. `words`: what a search looks at (`words_of`).
+    `version` counts what a client can see change.
     """
 
     __tablename__ = "tasks"

@@ -368,14 +368,13 @@ def test_after_a_loss_of_all_that_redis_knew_everything_is_delivered(
     assert server.taken == dict.fromkeys(map(str, ids), 1)
 
 
-def test_each_sweep_takes_so_many_and_the_next_goes_on_with_the_rest(
+def test_a_sweep_goes_on_from_page_to_page(
     sunk: Road, server: SinkServer, execute: Execute, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kinds, "MOST_SWEPT", 7)
     monkeypatch.setattr(kinds, "PAGE", 3)
     ids = lost(sunk, 20)
     events.age(execute)
-    assert [sweep(sunk)[0]["sent_again"] for _ in range(4)] == [7, 7, 6, 0]
+    assert [sweep(sunk)[0]["sent_again"] for _ in range(2)] == [20, 0]
     work(sunk)
     assert server.taken == dict.fromkeys(map(str, ids), 1)
 
