@@ -25,8 +25,8 @@ LONGEST_NAME = 200
 class Item(NamedTuple):
     """One item as it travels: what it says is looked at when it is carried out, for one that is bad spoils no other.
 
-    `given`: as it came; but values that are neither text nor null, which no good item has, are told apart and no more. `named`: the task that
-    it names, in the client's own words. `id`: the same, where it is an id.
+    `given`: as it came; but values that are neither text nor null, which no good item has, are told apart and no more.
+    `named`: the task that it names, in the client's own words. `id`: the same, where it is an id.
     """
 
     given: object

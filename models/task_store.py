@@ -119,14 +119,15 @@ WORDED = {"title", "description"}
 """Columns that words are taken from."""
 
 FIND_AND_LOCK = f"""
-    SELECT CAST(id AS text), CAST(owner_id AS text), {", ".join(COLUMNS[2:])} FROM tasks WHERE id = ANY(CAST(%(ids)s AS uuid[])) ORDER BY id FOR UPDATE
+    SELECT CAST(id AS text), CAST(owner_id AS text), {", ".join(COLUMNS[2:])} FROM tasks
+    WHERE id = ANY(CAST(%(ids)s AS uuid[])) ORDER BY id FOR UPDATE
     """
 DELETE = text("DELETE FROM tasks WHERE id = ANY(CAST(:ids AS uuid[]))")
 
 
 @cache
 def _update(columns: tuple[str, ...]) -> TextClause:
-    """Names no column that stays as it is: PostgreSQL would make the words of a task anew, and its entries in indexes."""
+    """Names no column that stays as it is: PostgreSQL would make anew its entries in indexes."""
     changes = ", ".join([f"{name} = new.{name}" for name in columns])
     typed = ", ".join([f"{name} {TYPES.get(name, 'tsvector')}" for name in ("id", *columns)])
     return text(

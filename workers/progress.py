@@ -31,8 +31,8 @@ class Progress:
         self._tell = script(redis, Path(__file__).with_suffix(".lua"))
 
     def of(self, works: Sequence[Work]) -> Report:
-        """The `report` of a context in which these are carried out. It raises nothing, and once Redis has not answered, it asks nothing more for as long as these are
-        carried out: their transaction would wait for it each time."""
+        """The `report` of a context in which these are carried out. It raises nothing; and once Redis has not answered, it asks
+        nothing more for as long as they are, since their transaction would wait for it each time."""
         known: dict[UUID, Work] = {}
 
         def report(job_id: UUID, done: int, total: int) -> None:

@@ -49,8 +49,9 @@ class Listing(Generic[Row]):
     """What can be listed, and how.
 
     `query`: what a client may ask; its `sort` names a column, with `-` in front for downwards. `filters`: what each of its
-    other parameters asks of a row; those that are `fleeting` ask for what changes with time. `owner`: whose a row is; where it is nobody's, the list is for admins. `among`: what is
-    listed at all. Raises TypeError where a parameter has no filter, or a filter no parameter.
+    other parameters asks of a row; those that are `fleeting` ask for what changes with time. `owner`: whose a row is; where
+    it is nobody's, the list is for admins. `among`: what is listed at all. Raises TypeError where a parameter has no
+    filter, or a filter no parameter.
     """
 
     model: type[Row]
