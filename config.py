@@ -112,7 +112,10 @@ class Settings(BaseSettings):
     circuit_open_seconds: int = Field(10, ge=1, description="until an open circuit lets the first probe through")
 
     event_sink_url: str = Field("", description="where events are delivered to as well; empty: nowhere", repr=False)
-    event_sink_timeout_seconds: float = Field(10, gt=0, le=20, description="how long the sink's answer is waited for")
+    event_sink_timeout_seconds: float = Field(5, gt=0, le=20, description="how long the sink's answer is waited for")
+    event_sink_open_seconds: float = Field(
+        1, ge=0.1, le=3600, description="until the sink's open circuit lets the next probe through"
+    )
     event_sweep_seconds: int = Field(
         60, ge=1, le=3600, description="between two looks for events whose delivery was lost on its way to the queue"
     )

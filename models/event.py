@@ -6,8 +6,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Index, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import JSON, CheckConstraint, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, Instant, Key
@@ -34,7 +33,7 @@ class Event(Base):
     id: Mapped[Key]
     owner_id: Mapped[UUID]
     name: Mapped[str]
-    details: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    details: Mapped[dict[str, Any]] = mapped_column(JSON)
     delivery: Mapped[str]
     delivered_at: Mapped[Instant | None]
     reason: Mapped[str | None]

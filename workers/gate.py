@@ -63,7 +63,8 @@ class Leave:
 
 class Gate:
     """The way to one service, for any number of threads. `name`: the circuit's, in `jobs.kernel.ports`. `rate`: the most that
-    is asked of the service in a second; None: as much as it takes. `longest`: see LONGEST; 1 where a probe costs nobody much.
+    is asked of the service in a second; None: as much as it takes. `pause`: seconds that the first opening takes, by default
+    CIRCUIT_OPEN_SECONDS. `longest`: see LONGEST; 1 where a probe costs nobody much.
     `permit`: see PERMIT_SECONDS."""
 
     def __init__(
@@ -73,6 +74,7 @@ class Gate:
         name: str,
         *,
         rate: float | None,
+        pause: float | None = None,
         longest: int = LONGEST,
         permit: float = PERMIT_SECONDS,
     ) -> None:
@@ -81,7 +83,7 @@ class Gate:
         self._pace: list[str | int] = [round(SECOND / (rate or UNPACED)), "1" if rate else ""]
         self._failures, self._window = settings.circuit_failures, settings.circuit_window_seconds * SECOND
         self._permit = round(permit * SECOND)
-        self._pause, self._longest = settings.circuit_open_seconds * SECOND, longest
+        self._pause, self._longest = round((pause or settings.circuit_open_seconds) * SECOND), longest
 
     @contextmanager
     def enter(self, *, turn: str | None = None) -> Iterator[Leave]:

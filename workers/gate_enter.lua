@@ -55,7 +55,11 @@ end
 
 local at = earliest()
 local passes = at <= now
-if turn ~= '' and (paced or not passes) then at, passes = taken(at) end
+if turn ~= '' and (paced or not passes) then
+  at, passes = taken(at)
+elseif turn ~= '' then
+  redis.call('ZREM', key .. ':turns', turn) -- or it would be late by all that time when its holder comes back, and move the others
+end
 if not passes then return {'wait', digits(at)} end
 if circuit.state == 'half_open' then redis.call('ZADD', key .. ':permits', digits(at + life), token) end
 return {'pass', circuit.epoch, circuit.state, circuit.limit, at - now}

@@ -45,7 +45,13 @@ def services(settings: Settings, queues: Collection[str]) -> Services:
     gates = {
         CARRIER: gate.Gate(redis, settings, CARRIER, rate=settings.calls_per_second),
         EVENT_SINK: gate.Gate(
-            redis, settings, EVENT_SINK, rate=None, longest=1, permit=3 * settings.event_sink_timeout_seconds
+            redis,
+            settings,
+            EVENT_SINK,
+            rate=None,
+            pause=settings.event_sink_open_seconds,
+            longest=1,
+            permit=settings.event_sink_timeout_seconds + 2,
         ),
     }
     return Services(_carrier(settings, queues), gates, redis, sink.sink(settings))

@@ -70,7 +70,7 @@ def events() -> None:
         sa.Column("id", UUID(), nullable=False),
         sa.Column("owner_id", UUID(), nullable=False),
         sa.Column("name", sa.String(), nullable=False),
-        sa.Column("details", JSONB(), nullable=False),
+        sa.Column("details", sa.JSON(), nullable=False),
         sa.Column("delivery", sa.String(), nullable=False),
         sa.Column("delivered_at", INSTANT),
         sa.Column("reason", sa.String()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import pairwise
 
@@ -221,3 +222,20 @@ def test_who_come_late_all_together_pass_at_the_rate_and_each_asks_once_more_at_
             coming[name] = gates.passed(at)
     assert gates.since - began < timedelta(seconds=1.5 * len(names) / rate)
     assert asks < 2.5 * len(names)
+
+
+def test_who_passed_an_open_way_and_comes_back_moves_nobody(gates: Gates) -> None:
+    """A turn ends when its holder passes, also where nobody asked for it; else it would be as late as that was long ago."""
+    gate = gates.make(longest=1)
+    gates.open(gate)
+    assert not gates.passes(gate, "first")
+    for _ in range(3):
+        gates.elapse(PAUSE * (1 + JITTER))
+        with suppress(Unreached), gate.enter(turn="first"):
+            raise Unreached
+    gates.elapse(PAUSE * (1 + JITTER))
+    assert gate._ask(None).probe, "somebody is asking, so the others wait for half a second"
+    for turn in ("second", "first", "second"):
+        with pytest.raises(Snooze) as waits, gate.enter(turn=turn):
+            pass
+        assert (waits.value.until - gates.now).total_seconds() < 2

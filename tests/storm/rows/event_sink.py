@@ -25,7 +25,6 @@ from tests.system.threads import again_and_again, by_threads
 PROCESSES, THREADS = 2, 8
 SETTINGS = {
     "circuit_failures": 3,
-    "circuit_open_seconds": 1,
     "event_sink_timeout_seconds": 1,
     "event_sweep_seconds": 2,
     "lease_seconds": 3,
