@@ -25,7 +25,7 @@ ORDERS = """
 
 def costs(seconds: float = 5, rounds: int = 5, say: Callable[[str], None] = lambda _: None) -> dict[str, float]:
     """Microseconds of the serving processes for each read: `cached.order`, `cached.list`, `uncached.order`,
-    `uncached.list` and `empty`; the medians of interleaved rounds of `seconds` each.
+    `uncached.list`, and of two empty views, `empty` and `counted`; the medians of interleaved rounds of `seconds` each.
 
     Raises AssertionError where a read was not answered with 200.
     """
@@ -53,8 +53,8 @@ def _requests(server: Server, owners: Sequence[UUID], tokens: Sequence[str]) -> 
     """What is asked of a server, by name, as it goes over the wire: by all owners in turn."""
     paths = {"list": "/v1/orders", "order": "/v1/orders/{}"}
     wanted = {f"{server.name}.{what}": path for what, path in paths.items()}
-    if server.name == "empty":
-        wanted = {"empty": paths["list"]}
+    if server.name in ("empty", "counted"):
+        wanted = {server.name: paths["list"]}
     return {
         name: [
             f"GET {path.format(owner)} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nUser-Agent: load\r\nAccept: */*\r\n"

@@ -36,6 +36,7 @@ APPS = {
 }
 READ = {
     "empty": "benchmarks.http.empty:create_app()",
+    "counted": "benchmarks.http.empty:counted()",
     "cached": "api.app:create_app()",
     "uncached": "api.app:create_app()",
 }
