@@ -23,8 +23,10 @@ def register(app: Flask) -> None:
     app.add_url_rule("/v1/services", "services.list", many, methods=["GET"])
 
 
-@answers()
-@documented("List services", description="By code.", response=ServicePage, query=ServiceQuery)
+@answers(cached=True)
+@documented(
+    "List services", description="By code. Migrations alone change it.", response=ServicePage, query=ServiceQuery
+)
 def many() -> Response:
     """One page of the catalogue."""
     query, secret = terms.query(ServiceQuery), services().settings.secret_key
