@@ -177,6 +177,8 @@ def test_a_page_is_found_by_index(
     execute("VACUUM ANALYZE events")
     for client in (user, admin):
         index = "ix_events_created" if client is admin and path == "/v1/events" else "ix_events_owner"
-        for plan in plans(client, f"{path}?limit=20"):
-            assert index in plan or "pk_users" in plan, plan
+        found = [plan for plan in plans(client, f"{path}?limit=20") if "on events" in plan]
+        assert found
+        for plan in found:
+            assert index in plan, plan
             assert "Sort" not in plan, plan
