@@ -42,8 +42,6 @@ WORD = re.compile(r"[^\W_]+")
 LONGEST_WORD = 200
 """Letters of a word that count, in a text as in a search: PostgreSQL takes no words of any length."""
 
-OPEN = "status <> 'completed'"
-
 
 class Task(Base):
     """A task. Its id is the id of the job that made it, or follows from that job's and its place in the batch.
