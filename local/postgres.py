@@ -32,6 +32,7 @@ SETTINGS = MappingProxyType(
         "unix_socket_directories": "",
         "max_connections": "200",
         "shared_buffers": "256MB",
+        "dynamic_shared_memory_type": "mmap",  # in its folder: what a killed server had goes with that
         "fsync": "on",
         "synchronous_commit": "on",
         "max_wal_size": "4GB",

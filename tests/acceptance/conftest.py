@@ -24,7 +24,8 @@ def carrier() -> Iterator[Carrier]:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory, carrier: Carrier) -> Iterator[Stack]:
-    calls = telephony.account_at(carrier) | {"calls_per_second": 100, "call_reconcile_seconds": 1}
+    pace = {"calls_per_second": 100, "call_reconcile_seconds": 1, "circuit_open_seconds": 1}
+    calls = telephony.account_at(carrier) | pace
     with Stack.started(tmp_path_factory.mktemp("acceptance"), lease_seconds=3, **calls) as started:
         yield started
 
