@@ -78,8 +78,8 @@ DEFENCES = (
     Defence(
         "a role is set by admins only",
         "jobs/users.py",
-        'return super().admits(role, sender) and (role == "admin" or',
-        "return super().admits(role, sender) and (True or",
+        '            role == "admin" or self.model_fields_set',
+        "            True or self.model_fields_set",
         f"{ACCESS} -k no_role_of_theirs",
     ),
     Defence(
