@@ -25,10 +25,12 @@ def test_a_write_that_raises_is_tried_again_and_logged_under_its_request_id(stac
         with closing(psycopg2.connect(stack.settings.database_url)) as somebody, somebody.cursor() as cursor:
             somebody.autocommit = True
             cursor.execute(REFUSE)
-            asked = user("DELETE", placed["links"]["resource"], headers={"X-Request-ID": request_id})
-            job_id = asked.json()["id"]
-            until(lambda: any(line["event"] == "job_raised" for line in lines_of(stack, "workers", job_id)), 15)
-            cursor.execute("DROP FUNCTION refuse CASCADE")
+            try:
+                asked = user("DELETE", placed["links"]["resource"], headers={"X-Request-ID": request_id})
+                job_id = asked.json()["id"]
+                until(lambda: any(line["event"] == "job_raised" for line in lines_of(stack, "workers", job_id)), 15)
+            finally:
+                cursor.execute("DROP FUNCTION refuse CASCADE")
         final = user.until_final(job_id)
     assert final["status"] == "succeeded"
     assert final["attempts"] > 1

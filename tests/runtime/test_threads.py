@@ -115,7 +115,7 @@ def test_a_job_that_takes_too_long_ends_the_process_and_the_others_come_back(
         (first,) = children(supervisor.pid)
         stuck = errand(road, do="hang")
         until(lambda: str(stuck) in begun())
-        time.sleep(1.5)
+        time.sleep(1.5)  # so that the other is under way still when the process ends
         other = errand(road, seconds=2.5)
         until(lambda: done(road, [stuck, other]), 40)
         assert not first.is_running()
