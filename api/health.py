@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flask import Flask
@@ -14,10 +13,10 @@ from api.documented import documented
 from api.schemas import Health, Readiness
 from api.services import services
 from jobs.kernel import broker, registry
+from jobs.kernel.fleet import Fleet
 from models import migrate
 from models.session import Sessions
 
-ALIVE_WITHIN = timedelta(seconds=30)
 FRESH = {"Cache-Control": "no-store"}
 SCHEDULER_LOCK = "rq:scheduler_lock"
 
@@ -59,7 +58,7 @@ def alive() -> tuple[dict[str, Any], dict[str, str]]:
 def ready() -> tuple[dict[str, Any], int, dict[str, str]]:
     """What writes and reads depend on."""
     bundle = services()
-    checks = [*_database(bundle.readers), *_queue(bundle.redis, bundle.settings.max_memory_percent)]
+    checks = [*_database(bundle.readers), *_queue(bundle.redis, bundle.fleet, bundle.settings.max_memory_percent)]
     good = {name: ok for name, ok, _ in checks}
     useless = not good["database"] and not good["redis"]
     status = "unavailable" if useless else "ok" if all(good.values()) else "degraded"
@@ -82,12 +81,12 @@ def _database(sessions: Sessions) -> Iterator[Check]:
     yield "migrations", applied == head, "at head" if applied == head else f"at {applied}, and the code expects {head}"
 
 
-def _queue(redis: Redis, max_percent: int) -> Iterator[Check]:
+def _queue(redis: Redis, fleet: Fleet, max_percent: int) -> Iterator[Check]:
     """Redis takes writes and keeps them, every queue that a kind uses has a live worker, and a scheduler acts."""
     queues = sorted({kind.policy.queue for kind in registry.every()})
     try:
         stores = list(_store(redis, max_percent))
-        beats = _heartbeats(redis, queues)
+        alive = fleet.alive()
         scheduling = bool(redis.exists(SCHEDULER_LOCK))
     except (*broker.LOST, broker.ResponseError):
         yield "redis", False, "does not answer"
@@ -95,10 +94,9 @@ def _queue(redis: Redis, max_percent: int) -> Iterator[Check]:
             yield name, False, "not known while Redis is away"
         return
     yield from stores
-    oldest = datetime.now(UTC) - ALIVE_WITHIN
-    for queue, times in beats.items():
-        alive = sum(time > oldest for time in times)
-        yield f"workers.{queue}", alive > 0, f"{alive} alive" if alive else "none alive: jobs wait"
+    for queue in queues:
+        workers = alive[queue]
+        yield f"workers.{queue}", workers > 0, f"{workers} alive" if workers else "none alive: jobs wait"
     yield "scheduler", scheduling, "alive" if scheduling else "none alive: scheduled jobs wait"
 
 
@@ -127,28 +125,3 @@ def _refusal(probe: object, memory: object, max_percent: int) -> str | None:
     if isinstance(memory, dict) and memory["used_memory"] * 100 > memory["maxmemory"] * max_percent > 0:
         return f"over {max_percent} % of its memory is used: new writes are refused"
     return None
-
-
-def _heartbeats(redis: Redis, queues: list[str]) -> dict[str, list[datetime]]:
-    """When the workers of each queue were last heard of, by RQ's own registration."""
-    members = redis.pipeline(transaction=False)
-    for queue in queues:
-        members.smembers(f"rq:workers:{queue}")
-    registered = dict(zip(queues, members.execute(), strict=True))
-    workers = sorted({key for found in registered.values() for key in found})
-    hashes = redis.pipeline(transaction=False)
-    for key in workers:
-        hashes.hmget(key, "last_heartbeat", "death")
-    heard = {}
-    for key, (beat, death) in zip(workers, hashes.execute() if workers else [], strict=True):
-        if beat and not death:
-            heard[key] = _moment(beat)
-    return {queue: [heard[key] for key in found if key in heard] for queue, found in registered.items()}
-
-
-def _moment(written: bytes) -> datetime:
-    """A time as RQ writes it; what cannot be read was long ago."""
-    try:
-        return datetime.fromisoformat(written.decode()).astimezone(UTC)
-    except ValueError:
-        return datetime.min.replace(tzinfo=UTC)

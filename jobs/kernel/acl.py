@@ -37,13 +37,15 @@ API = Rules(
         *("rq:queues", "rq:workers:*", "rq:scheduler_lock", keys.SCHEDULED),
         *(keys.OWNERS, "millrace:watched", "millrace:memory", "millrace:never-there", "millrace:sessions:*"),
         keys.cache("*"),
+        *(keys.PAUSED, keys.stats("*"), "millrace:rate:*"),
+        keys.leases("*"),  # to be counted; 6.2 cannot allow that alone
         "LIMITS:*",  # where Flask-Limiter counts
     ),
     channels=(FINAL,),
     commands="""
         ping time info config|get evalsha script|load subscribe
-        exists unlink expire expireat ttl get set incrby hget hmget hgetall hexists hset hdel hlen llen rpush sadd smembers
-        zadd zcount zrevrangebyscore
+        exists unlink expire expireat ttl get set incrby hget hmget hgetall hexists hset hdel hlen
+        llen lrange rpush sadd srem sismember smembers zadd zcard zcount zrevrangebyscore
     """,
 )
 
