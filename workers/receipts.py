@@ -103,13 +103,13 @@ def _row(work: Work, outcome: Done, finished_at: datetime) -> tuple[str | None, 
         work.resource,
         instant(delivery.submitted_at),
         instant(delivery.run_at),
-        instant(delivery.started_at),
-        instant(finished_at),
+        instant(delivery.started_at) if delivery.canceled_at is None else None,
+        instant(work.ended(finished_at)),
         _json(outcome.result),
         _json(outcome.error),
         _json(outcome.effects),
         _json(outcome.progress),
-        _json(work.envelope) if outcome.state is State.FAILED else None,
+        _json(work.kept_envelope) if outcome.state is State.FAILED else None,
     )
 
 

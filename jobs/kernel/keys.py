@@ -12,6 +12,9 @@ PAUSED = "millrace:paused"
 PERIODIC = "millrace:periodic"
 """A hash: of each periodic kind the job that was submitted last."""
 
+METERS = "millrace:meters"
+"""A hash of what is counted of all processes together, to be read at /metrics."""
+
 
 def job(job_id: UUID | str) -> str:
     return f"rq:job:{job_id}"

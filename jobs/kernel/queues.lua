@@ -1,12 +1,12 @@
 -- Queues: how each stands, all at one moment, however long they are. KEYS: none.
--- ARGV: 1 how many lanes a queue has, 2 how many final states there are, then these, then per queue: its name, the key of
--- each of its lanes.
+-- ARGV: 1 how many final states there are, then these, then the queues.
 -- Returns {now in us, how many jobs wait for a time, then per queue {1 where it is paused or 0, leases, per lane {jobs,
 -- created_at and due of the first that waits}, jobs by final state: in the last full minute, and ever}}
 -- include clock
+-- include lanes
 local LOOKS = 100 -- at the head of a lane, past ids that workers will pass over as well
-local lanes, states, first = tonumber(ARGV[1]), {}, 3 + tonumber(ARGV[2])
-for at = 3, first - 1 do states[#states + 1] = ARGV[at] end
+local states, first = {}, 2 + tonumber(ARGV[1])
+for at = 2, first - 1 do states[#states + 1] = ARGV[at] end
 local now = now_us()
 
 local function head(lane)
@@ -32,14 +32,14 @@ local function last_minute(queue)
 end
 
 local reply = {digits(now), redis.call('ZCARD', 'rq:scheduler:scheduled_jobs')}
-for at = first, #ARGV, 1 + lanes do
-  local queue, depths = ARGV[at], {}
-  for lane = 1, lanes do
-    local key = ARGV[at + lane]
+for at = first, #ARGV do
+  local queue, waiting = ARGV[at], {}
+  for place, lane in ipairs(LANES) do
+    local key = 'rq:queue:' .. queue .. lane
     local created, due = head(key)
-    depths[lane] = {redis.call('LLEN', key), created or '', due or ''}
+    waiting[place] = {redis.call('LLEN', key), created or '', due or ''}
   end
   reply[#reply + 1] = {redis.call('SISMEMBER', 'millrace:paused', queue), redis.call('ZCARD', 'millrace:leases:' .. queue),
-    depths, counted(last_minute(queue)), counted({'millrace:stats:' .. queue})}
+    waiting, counted(last_minute(queue)), counted({'millrace:stats:' .. queue})}
 end
 return reply

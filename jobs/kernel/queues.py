@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 from redis import Redis
 
-from jobs.kernel import keys
 from jobs.kernel.errors import NotFound
 from jobs.kernel.fleet import Fleet
 from jobs.kernel.outcome import State
@@ -83,11 +82,10 @@ class Queues:
 
     def resume(self, name: str) -> bool:
         """Have workers take from it again, at once. Whether it was paused before. Raises NotFound."""
-        return bool(self._resume(args=[_known(name), *keys.lanes(name)]))
+        return bool(self._resume(args=[_known(name)]))
 
     def _view(self, names: Sequence[str]) -> Overview:
-        lanes = [key for name in names for key in (name, *keys.lanes(name))]
-        now, scheduled, *rows = self._read(args=[len(Priority), len(FINAL), *FINAL, *lanes])
+        now, scheduled, *rows = self._read(args=[len(FINAL), *FINAL, *names])
         workers = self._fleet.alive()
         views = (_queue(name, int(now), row, workers[name]) for name, row in zip(names, rows, strict=True))
         return Overview(tuple(views), scheduled)

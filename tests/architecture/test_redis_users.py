@@ -33,9 +33,9 @@ DANGEROUS = [
     *("GET strangers", "SET strangers x", "EXPIRE strangers 1", "HSET strangers f x", "SADD strangers x"),
 ]
 OF_WORKERS = [
-    *("ZADD rq:wip:orders 1 x", "EXISTS millrace:leases:orders rq:wip:orders", "ZREM millrace:leases:orders x"),
-    *("HSET millrace:reaper run_id x", "HINCRBY millrace:stats:orders succeeded 1", "DEL millrace:paused"),
-    *("SET rq:results:1 x", "ZADD rq:finished:orders 1 x", "SUBSCRIBE rq:pubsub:w", "PUBLISH millrace:api:1 x"),
+    *("ZADD rq:wip:orders 1 x", "EXISTS millrace:leases:orders rq:wip:orders"),
+    *("HSET millrace:reaper run_id x", "HSET millrace:periodic upkeep.prune x"),
+    *("SET rq:results:1 x", "ZADD rq:finished:orders 1 x", "SUBSCRIBE rq:pubsub:w"),
     *("DEL rq:job:1", "RENAME rq:job:1 rq:job:2", "LPOP rq:queue:orders", "CLIENT LIST", "MULTI"),
 ]
 OF_THE_API = ["INCRBY LIMITS:LIMITER/x 1", "CONFIG GET maxmemory", "GET LIMITS:LIMITER/x"]
@@ -43,7 +43,7 @@ IN_SCRIPTS = {
     "redis.call('FLUSHALL')": ("api", "worker"),
     "redis.call('GET', 'strangers')": ("api", "worker"),
     "redis.call('PUBLISH', 'strangers', 'x')": ("api", "worker"),
-    "redis.call('ZREM', 'millrace:leases:orders', 'x')": ("api",),
+    "redis.call('HSET', 'millrace:reaper', 'run_id', 'x')": ("api",),
     "redis.call('ZSCORE', 'rq:wip:orders', 'x')": ("api",),
 }
 REFUSED = [
