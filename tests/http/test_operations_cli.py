@@ -83,9 +83,9 @@ def test_a_wrong_command_line_is_told_from_a_failure(run: Run, args: tuple[str, 
 
 def test_workers_are_listed_with_what_they_hold_and_have_done(run: Run, road: Road, redis: Redis) -> None:
     for name in ("host-7-ab", "host-8-cd"):
-        Registration(road._of_worker, ["orders", "tasks"], name).sign_on()
+        Registration(road.redis, ["orders", "tasks"], name).sign_on()
     redis.hset(keys.worker("host-8-cd"), "last_heartbeat", NEVER)
-    leases = Leases(road._of_worker, road.settings, "host-7-ab")
+    leases = Leases(road.redis, road.settings, "host-7-ab")
     for number in range(3):
         road.order(f"c{number}")
     deliveries = leases.reserve(["orders"], 3)
@@ -105,7 +105,7 @@ def test_without_workers_it_is_said_how_to_start_one(run: Run) -> None:
 
 
 def test_what_a_worker_says_of_itself_is_shown_and_not_obeyed(run: Run, road: Road, redis: Redis) -> None:
-    Registration(road._of_worker, ["orders"], "w").sign_on()
+    Registration(road.redis, ["orders"], "w").sign_on()
     redis.hset(keys.worker("w"), mapping={"hostname": "[red]\x1b[2J", "pid": "x"})
     ((*_, host, pid),) = rows(run("workers", "list"))
     assert (host, pid) == ("[red]\N{REPLACEMENT CHARACTER}[2J", "-")

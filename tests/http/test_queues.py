@@ -137,7 +137,7 @@ def test_rates_are_of_the_last_full_minute(redis: Redis, admin: Client) -> None:
 
 def test_workers_that_live_are_counted_where_they_work(road: Road, redis: Redis, admin: Client) -> None:
     for name, names in (("a", ["orders", "tasks"]), ("b", ["orders"]), ("dead", ["orders"]), ("silent", ["orders"])):
-        registration = Registration(road._of_worker, names, name)
+        registration = Registration(road.redis, names, name)
         registration.sign_on()
         if name == "dead":
             registration.sign_off()
