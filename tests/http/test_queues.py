@@ -171,7 +171,8 @@ def test_a_paused_queue_accepts_and_is_left_alone_until_it_is_resumed(
     assert road.work() == 1
     assert road.status(UUID(job.get_json()["id"])) is State.SUCCEEDED
     by = {"by": str(people["admin"].id), "queue": "orders"}
-    changes = [(line["event"], line["changed"], {name: line[name] for name in by}) for line in logged]
+    lines = [line for line in logged if line["event"] != "request"]
+    changes = [(line["event"], line["changed"], {name: line[name] for name in by}) for line in lines]
     told = [("queue_paused", True), ("queue_paused", False), ("queue_resumed", True), ("queue_resumed", False)]
     assert changes == [(event, changed, by) for event, changed in told]
 
