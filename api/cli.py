@@ -6,6 +6,7 @@ import click
 from flask import Flask
 from flask.cli import AppGroup, with_appcontext
 
+from api.doctor import doctor
 from api.queue_cli import queues
 from api.services import services
 from api.user_cli import users
@@ -21,6 +22,7 @@ def register(app: Flask) -> None:
     app.cli.add_command(redis)
     app.cli.add_command(queues)
     app.cli.add_command(workers)
+    app.cli.add_command(doctor)
 
 
 roles = AppGroup("roles", help="Database roles.")

@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.documented import documented
 from api.schemas import Health, Readiness
-from api.services import services
+from api.services import Services, services
 from jobs.kernel import broker, registry
 from jobs.kernel.fleet import Fleet
 from models import migrate
@@ -32,6 +32,9 @@ REFUSALS = {
 """What it means when Redis refuses a write, by what then stands in its answer."""
 
 DURABLE = {"appendonly": "yes", "appendfsync": "always"}
+
+SILENT = "does not answer"
+"""What is said of a server that is away; of what it alone knows, then, that it is not known."""
 
 Check = tuple[str, bool, str]
 """What was looked at, whether it is as it should be, and a sentence about it."""
@@ -57,13 +60,17 @@ def alive() -> tuple[dict[str, Any], dict[str, str]]:
 )
 def ready() -> tuple[dict[str, Any], int, dict[str, str]]:
     """What writes and reads depend on."""
-    bundle = services()
-    checks = [*_database(bundle.readers), *_queue(bundle.redis, bundle.fleet, bundle.settings.max_memory_percent)]
-    good = {name: ok for name, ok, _ in checks}
+    found = checks(services())
+    good = {name: ok for name, ok, _ in found}
     useless = not good["database"] and not good["redis"]
     status = "unavailable" if useless else "ok" if all(good.values()) else "degraded"
-    shown = {name: {"ok": ok, "detail": detail} for name, ok, detail in checks}
+    shown = {name: {"ok": ok, "detail": detail} for name, ok, detail in found}
     return {"status": status, "checks": shown}, 503 if useless else 200, FRESH
+
+
+def checks(bundle: Services) -> list[Check]:
+    """All that readiness looks at."""
+    return [*_database(bundle.readers), *_queue(bundle.redis, bundle.fleet, bundle.settings.max_memory_percent)]
 
 
 def _database(sessions: Sessions) -> Iterator[Check]:
@@ -74,7 +81,7 @@ def _database(sessions: Sessions) -> Iterator[Check]:
             applied = migrate.applied(session)
     except SQLAlchemyError as away:
         missing = migrate.is_missing(away)
-        yield "database", missing, "answers" if missing else "does not answer"
+        yield "database", missing, "answers" if missing else SILENT
         yield "migrations", False, "none was applied yet" if missing else "not known while the database is away"
         return
     yield "database", True, "answers"
@@ -89,7 +96,7 @@ def _queue(redis: Redis, fleet: Fleet, max_percent: int) -> Iterator[Check]:
         alive = fleet.alive()
         scheduling = bool(redis.exists(SCHEDULER_LOCK))
     except (*broker.LOST, broker.ResponseError):
-        yield "redis", False, "does not answer"
+        yield "redis", False, SILENT
         for name in ["redis.durability", *(f"workers.{queue}" for queue in queues), "scheduler"]:
             yield name, False, "not known while Redis is away"
         return
