@@ -8,9 +8,10 @@ from dataclasses import asdict
 
 import click
 from flask.cli import with_appcontext
+from sqlalchemy import text
 
 from api import health
-from api.cli_output import AS_JSON, Column, in_sentences, print_json, print_rows
+from api.cli_output import AS_JSON, Column, in_sentences, print_json, print_rows, why
 from api.doctor_checks import Finding, Verdict
 from api.doctor_checks.broker import redis
 from api.doctor_checks.configuration import configuration
@@ -18,6 +19,8 @@ from api.doctor_checks.database import database
 from api.doctor_checks.operation import queues, readiness
 from api.doctor_checks.versions import versions
 from api.services import Services, services
+from jobs.kernel import broker
+from models.session import DATABASE_ERRORS
 
 STYLES = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "bold red"}
 COLUMNS = (
@@ -52,10 +55,23 @@ def examined(own: Services) -> Iterator[Finding]:
     yield from configuration(own.settings)
     yield from versions()
     checks = health.checks(own)
-    silent = {name for name, _, detail in checks if detail == health.SILENT}
-    yield from readiness(checks)
+    silent = {name: _why(own, name) for name, _, detail in checks if detail == health.SILENT}
+    yield from readiness(checks, silent)
     if "database" not in silent:
         yield from database(own.readers, own.settings)
     if "redis" not in silent:
         yield from redis(own.redis, own.settings)
         yield from queues(own.queues.view().queues)
+
+
+def _why(own: Services, server: str) -> str:
+    """What a server that did not answer, or the way to it, says when it is asked once more."""
+    try:
+        if server == "redis":
+            own.redis.ping()
+        else:
+            with own.readers() as session:
+                session.execute(text("SELECT 1"))
+    except (*broker.LOST, broker.ResponseError, *DATABASE_ERRORS) as away:
+        return why(away)
+    return "but it does so now"

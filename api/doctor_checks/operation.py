@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from api.doctor_checks import Finding, failure, fine, warning
 from api.health import Check
@@ -21,13 +21,15 @@ MENDS = {
 }
 
 
-def readiness(checks: Iterable[Check]) -> Iterator[Finding]:
-    """What readiness has found. What nobody can know while a server is away is left out."""
+def readiness(checks: Iterable[Check], reasons: Mapping[str, str]) -> Iterator[Finding]:
+    """What readiness has found. What nobody can know while a server is away is left out. `reasons`: why one is, by the name
+    of its check, which readiness tells nobody."""
     for name, ok, detail in checks:
         if detail.startswith("not known while"):
             continue
         if not ok:
-            yield failure(name, detail, MENDS.get(name) or f"Start one: {_worker(name.removeprefix('workers.'))}.")
+            told = f"{detail}: {reasons[name]}" if name in reasons else detail
+            yield failure(name, told, MENDS.get(name) or f"Start one: {_worker(name.removeprefix('workers.'))}.")
         elif detail.startswith("not known"):
             yield warning(name, detail, "Run this once with a REDIS_URL of its administrator.")
         else:

@@ -18,7 +18,7 @@ from tests.road import Road
 from workers.leases import Leases
 from workers.registration import Registration
 
-AWAY = "redis://:secret@127.0.0.1:1/0"
+AWAY = "redis://:hunter2@127.0.0.1:1/0"
 NEVER = "2026-01-31T09:30:00.000000Z"
 
 Run = Callable[..., click.testing.Result]
@@ -30,7 +30,7 @@ def run_of(app: Flask) -> Run:
     def invoke(*args: str) -> click.testing.Result:
         result = app.test_cli_runner().invoke(args=args)
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-        assert "secret" not in result.output
+        assert "hunter2" not in result.output
         return result
 
     return invoke
