@@ -99,6 +99,13 @@ def test_workers_are_listed_with_what_they_hold_and_have_done(run: Run, road: Ro
     assert document(run("workers", "list", "--json"))["data"][0]["succeeded"] == 3
 
 
+def test_a_worker_that_begins_forgets_those_who_were_killed(road: Road, redis: Redis) -> None:
+    for name in ("killed", "begins"):
+        Registration(road.redis, ["orders", "tasks"], name).sign_on()
+        redis.delete(keys.worker("killed"))
+    assert redis.smembers("rq:workers:orders") == redis.smembers("rq:workers:tasks") == {b"rq:worker:begins"}
+
+
 def test_without_workers_it_is_said_how_to_start_one(run: Run) -> None:
     assert run("workers", "list").output == "No worker is registered. `python -m workers` starts one.\n"
     assert document(run("workers", "list", "--json")) == {"data": []}
