@@ -84,6 +84,15 @@ def overtaken(error: BaseException) -> bool:
     return isinstance(error, OvertakenError) or getattr(cause, "pgcode", None) == UNIQUE_VIOLATION
 
 
+def forgotten(work: Work, error: BaseException) -> bool:
+    """Whether a job with a key failed because what it makes, which bears its id, is there already. That was committed with
+    a receipt: so where the job has none, it has been pruned."""
+    reported = getattr(getattr(error, "orig", error), "diag", None)
+    table = getattr(reported, "table_name", None)
+    taken = table not in (None, "receipts") and getattr(reported, "constraint_name", None) == f"pk_{table}"
+    return taken and work.delivery.fingerprint is not None
+
+
 def make_sure_open(session: Session, works: Sequence[Work]) -> None:
     """Raise OvertakenError when one of these jobs, which are to run again, has a receipt by now."""
     if works and first_outcomes(session, works):
