@@ -125,7 +125,7 @@ def test_a_key_is_good_as_long_as_its_receipt_is_there(road: Road, execute: Exec
     assert road.job(job)["result"] == first["result"]
 
 
-def test_workers_with_the_same_job_tell_its_receipt(road: Road, people: dict[str, Person]) -> None:
+def test_workers_with_the_same_job_tell_its_receipt(road: Road) -> None:
     """What they find there was made by another just now, not long ago."""
     jobs = [road.order(f"c{number}", fingerprint="f") for number in range(20)]
     deliveries = road.reserve()
@@ -152,7 +152,7 @@ def test_a_job_finds_taken_what_is_not_its_own_and_is_tried_again(
 
 
 def test_a_call_whose_job_only_redis_has_forgotten_is_gone_on_with(
-    phone: Road, carrier: Carrier, execute: Execute, people: dict[str, Person]
+    phone: Road, carrier: Carrier, people: dict[str, Person]
 ) -> None:
     job = send(phone, "calls.place", people, phone_number=LOST)
     assert phone.status(job) is State.SCHEDULED, "its answer was lost"
