@@ -23,9 +23,9 @@ from config import Settings
 from jobs.kernel.command import Command, handles_many
 from jobs.kernel.context import Context, Report, nobody
 from jobs.kernel.envelope import Job
-from jobs.kernel.errors import Failed, KeyExpired
+from jobs.kernel.errors import Failed
 from jobs.kernel.failpoints import Point, reach
-from jobs.kernel.outcome import SAID, Again, Done, Outcome, failed, rejected, said, succeeded
+from jobs.kernel.outcome import SAID, Again, Done, Outcome, failed, said, succeeded
 from models.session import DATABASE_ERRORS, Sessions
 from workers import receipts
 from workers.faults import UnheardError, database_gone, in_the_way, reply_lost
@@ -137,8 +137,8 @@ class Executor:
         if in_the_way(error):
             log.warning("lock_not_granted", job_id=work.delivery.id, request_id=work.request_id, kind=work.kind)
             return [work.settled(Again(clock() + timedelta(seconds=random.uniform(*WAY_CLEARS)), counted=False))]  # noqa: S311 - jitter
-        if receipts.forgotten(work, error):
-            work.outcome = rejected(KeyExpired())
+        if (forgotten := receipts.forgotten(work, error)) is not None:
+            work.outcome = forgotten
             return self._run([work], clock)
         log.error(
             "job_raised",

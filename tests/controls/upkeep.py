@@ -69,8 +69,8 @@ DEFENCES = (
     Defence(
         "a key whose job is forgotten is not tried again",
         "workers/executor.py",
-        "if receipts.forgotten(work, error):",
-        "if False:",
+        "if (forgotten := receipts.forgotten(work, error)) is not None:",
+        "if (forgotten := None) is not None:",
         f"{EXPIRED} -k neither_made",
     ),
     Defence(
