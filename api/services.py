@@ -9,8 +9,11 @@ from flask import current_app
 from redis import Redis
 
 from config import Settings
+from jobs.kernel.cancel import Canceler
 from jobs.kernel.circuits import Circuits
+from jobs.kernel.dead_letters import DeadLetters
 from jobs.kernel.ledger import Ledger
+from jobs.kernel.rerun import Rerunner
 from jobs.kernel.submit import Submitter
 from models.session import Sessions
 
@@ -34,7 +37,10 @@ class Services:
     redis: Redis
     readers: Sessions
     submitter: Submitter
+    canceler: Canceler
+    rerunner: Rerunner
     ledger: Ledger
+    dead_letters: DeadLetters
     circuits: Circuits
     limits: Limits
     cache: Cache

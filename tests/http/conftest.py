@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import subprocess
@@ -178,6 +179,22 @@ def event_of(execute: Callable[..., None], people: dict[str, Person]) -> Callabl
     def make(who: str, /, **more: Any) -> str:
         columns = {"name": "invoice.paid", "details": "{}", "delivery": "none"}
         return insert(execute, "events", people[who], columns | more)
+
+    return make
+
+
+@pytest.fixture
+def letter_of(execute: Callable[..., None], people: dict[str, Person]) -> Callable[..., str]:
+    """Put the receipt of a failed job of somebody's into the table, which can be run again; its id. `more`: columns."""
+
+    def make(who: str, /, **more: Any) -> str:
+        error = {"code": "job_failed", "detail": "The job failed 5 times.", "status": 500}
+        envelope = {"kind": "orders.place", "body": ORDER}
+        columns = {"kind": "orders.place", "state": "failed", "run": 1, "attempts": 5, "error": json.dumps(error)}
+        columns |= {"envelope": json.dumps(envelope), "submitted_at": "now", "finished_at": "now"}
+        row = {"id": str(uuid4()), "owner_id": str(people[who].id)} | columns | more
+        execute(f"INSERT INTO receipts ({', '.join(row)}) VALUES ({', '.join(['%s'] * len(row))})", *row.values())
+        return str(row["id"])
 
     return make
 
