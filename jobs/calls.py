@@ -82,6 +82,9 @@ class PlaceCall(Command, kind="calls.place", route="POST /v1/calls", policy=PLAC
         call = call_store.lock(ctx.session, job.id)
         return call is not None and (call.asked_at is not None or call.sid is not None)
 
+    def withdraw(self, ctx: Context, job: Job[Self]) -> None:
+        CallBook(ctx).withdraw(job.id)
+
     def conduct(self, outside: Outside, job: Job[Self]) -> Conclusion:
         with outside.transaction() as ctx:
             call = self._opened(ctx, job)
@@ -160,6 +163,10 @@ class EndCall(Command, kind="calls.cancel", route="PATCH /v1/calls/{id}", policy
     """
 
     status: Annotated[Literal["canceled", "completed"], Field(description="how it is to end")]
+
+    def under_way(self, ctx: Context, job: Job[Self]) -> bool:
+        call = call_store.lock(ctx.session, job.target or job.id)
+        return call is not None and call.ended_by == job.id and call.sid is not None
 
     def conduct(self, outside: Outside, job: Job[Self]) -> Conclusion:
         """To ask the carrier twice for an end does no harm: so where no answer comes, this is retried."""

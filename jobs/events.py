@@ -108,6 +108,9 @@ class DeliverEvent(Command, kind="events.deliver", policy=DELIVERED):
             return lambda ctx: self._fail(ctx, "event_refused", reason)
         return self._delivered
 
+    def withdraw(self, ctx: Context, job: Job[Self]) -> None:
+        self._become(ctx, Delivery.FAILED, "Canceled.")
+
     def _delivered(self, ctx: Context) -> Outcome:
         self._become(ctx, Delivery.DELIVERED)
         return succeeded()
