@@ -163,6 +163,15 @@ def test_whoever_waits_hears_how_it_ended(user: Client, execute: Execute, worker
     assert answer.headers["Preference-Applied"] == "wait=20"
 
 
+def test_whoever_has_sent_it_and_waits_hears_that_it_was_canceled(app: Flask, user: Client, road: Road) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        sent = pool.submit(user.post, "/v1/orders", ORDER, headers={"Prefer": "wait=20"})
+        until(lambda: road.redis.exists("millrace:watched") == 1)
+        (job,) = road.ledger.page(road.owner)
+        assert cancel(user, job.id).status_code == 200
+        assert (sent.result().status_code, sent.result().get_json()["status"]) == (200, "canceled")
+
+
 def test_whoever_waits_in_vain_is_told_how_it_is(user: Client, road: Road) -> None:
     job = order(user)
     road.reserve()
