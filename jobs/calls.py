@@ -33,6 +33,7 @@ from jobs.kernel.ports import (
     Trouble,
     Unreached,
 )
+from jobs.kernel.private import PRIVATE
 from jobs.phone_numbers import PhoneNumber, countries
 from models import Call, call_store
 from models.call import Status
@@ -58,6 +59,7 @@ CustomerName = Annotated[
         strip_whitespace=True, min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]+$"
     ),
     Field(description="whom the call greets", examples=["Ada Lovelace"]),
+    PRIVATE,
 ]
 Workflow = Annotated[Literal["support", "sales", "reminder"], Field(description="what the call is about")]
 
