@@ -1,6 +1,8 @@
-"""Job control: a job that is not over is canceled, and one that has failed is run again (CONTRACT.md §2)."""
+"""Job control: a job that is not over is canceled, and one that has failed is run again (CONTRACT.md §2, §9)."""
 
 from __future__ import annotations
+
+from uuid import UUID
 
 import structlog
 from flask import Flask, Response
@@ -11,10 +13,12 @@ from api.access import answers, caller, id_of
 from api.documented import documented
 from api.flight import aside
 from api.jobs import accepted, over
+from api.reads.dead_letters import letter_of
 from api.services import services
 from jobs.kernel.cancel import Canceled
 from jobs.kernel.errors import Conflict, NotFound, QueueFull, Unavailable
 from jobs.kernel.outcome import State
+from jobs.kernel.policy import Access
 from jobs.kernel.record import JobRecord
 from jobs.kernel.rerun import DeadLetter, Rerun
 from models.views import ident
@@ -25,6 +29,7 @@ log = structlog.get_logger(__name__)
 def register(app: Flask) -> None:
     app.add_url_rule("/v1/jobs/<id>", "jobs.cancel", cancel_job, methods=["DELETE"])
     app.add_url_rule("/v1/jobs/<id>/retry", "jobs.retry", retry_job, methods=["POST"])
+    app.add_url_rule("/v1/dead-letters/<id>/replay", "dead_letters.replay_one", replay_letter, methods=["POST"])
 
 
 @answers()
@@ -50,7 +55,7 @@ def cancel_job(id: str) -> Response:
             return over(own.ledger.live([job.id]).get(job.id, job), waited=seconds)
         case Canceled.ASKED:
             log.info("job_cancel_asked", kind=job.kind, by=ident(caller().id))
-            return _followed(job, seconds)
+            return _followed(job.id, seconds)
         case Canceled.FINAL:
             raise _final(own.ledger.find(job.id) or job)
         case Canceled.GONE:
@@ -74,7 +79,29 @@ def retry_job(id: str) -> Response:
     job = _of_caller(id)
     if rerun(_letter(job)) is Rerun.NEW:
         log.info("job_retried", kind=job.kind, by=ident(caller().id))
-    return _followed(job, seconds)
+    return _followed(job.id, seconds)
+
+
+@answers(Access.ADMIN)
+@documented(
+    "Replay a dead letter",
+    description="Its job runs again, as it was sent, with its attempts counted anew. Asked again while that is under way, "
+    "nothing more is done. 409 `job_not_rerunnable` where nothing is left to run.",
+    response=schemas.Job,
+    status=202,
+    others={200: schemas.Job},
+    problems=(409,),
+    waits=True,
+)
+def replay_letter(id: str) -> Response:
+    """For any job that has failed, whoever it is of."""
+    seconds = terms.wait_of_request()
+    with aside():
+        letter = letter_of(id)
+    bind_contextvars(job_id=ident(letter.id))
+    if rerun(letter) is Rerun.NEW:
+        log.info("dead_letter_replayed", kind=letter.kind, by=ident(caller().id))
+    return _followed(letter.id, seconds)
 
 
 def rerun(letter: DeadLetter) -> Rerun:
@@ -115,8 +142,11 @@ def _final(job: JobRecord) -> Conflict:
     return Conflict(f"The job is over: it is {job.state}.", code="job_final", job_status=job.state)
 
 
-def _followed(job: JobRecord, seconds: int) -> Response:
+def _followed(job_id: UUID, seconds: int) -> Response:
     """The job as it now is, or as soon as it is final."""
     own = services()
-    found = own.waiting.watch(job.id, seconds) if seconds else None
-    return accepted(found or own.ledger.find(job.id) or job, waited=seconds)
+    job = own.waiting.watch(job_id, seconds) if seconds else None
+    job = job or own.ledger.find(job_id)
+    if job is None:  # Redis has lost it since
+        raise NotFound
+    return accepted(job, waited=seconds)

@@ -66,6 +66,7 @@ class Road:
         self.reports = Progress(self._of_worker).of
         self.executor = Executor(self.sessions, self.settings, self.reports)
         self.follow_ups = Submitter(self._of_worker, self.settings)
+        self._of_workers = Rerunner(self._of_worker, self.settings)
         self.scheduler = DueScheduler(self._of_worker, self.settings)
 
     def with_settings(self, **changes: Any) -> Road:
@@ -123,7 +124,7 @@ class Road:
 
     def conduct(self, work: Work, ours: Callable[[], bool] = lambda: True) -> list[Settlement]:
         """Carry one job out as a thread does. `ours`: whether its lease cannot be another worker's yet."""
-        services = Services(self.carrier, self.gates, self._of_worker, self.sink)
+        services = Services(self.carrier, self.gates, self._of_worker, self.sink, self._of_workers)
         return Conductor(self.sessions, self.settings, services, self.reports).run(work, ours)
 
     def work(self, most: int = 100) -> int:

@@ -26,6 +26,7 @@ from api.services import NAME, Services
 from api.tokens import new_jti
 from config import Settings
 from jobs.kernel import broker
+from jobs.kernel.errors import Failed
 from local.redis import Redis
 from models.task import words_of
 from tests.conftest import Person
@@ -188,7 +189,7 @@ def letter_of(execute: Callable[..., None], people: dict[str, Person]) -> Callab
     """Put the receipt of a failed job of somebody's into the table, which can be run again; its id. `more`: columns."""
 
     def make(who: str, /, **more: Any) -> str:
-        error = {"code": "job_failed", "detail": "The job failed 5 times.", "status": 500}
+        error = Failed("The job failed 5 times.").problem()
         envelope = {"kind": "orders.place", "body": ORDER}
         columns = {"kind": "orders.place", "state": "failed", "run": 1, "attempts": 5, "error": json.dumps(error)}
         columns |= {"envelope": json.dumps(envelope), "submitted_at": "now", "finished_at": "now"}

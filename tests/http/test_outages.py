@@ -108,6 +108,8 @@ OPEN = {
     ("GET", "/v1/calls"),
     ("GET", "/v1/calls/<id>"),
     ("GET", "/v1/calls/<id>/events"),
+    ("GET", "/v1/dead-letters"),
+    ("GET", "/v1/dead-letters/<id>"),
     ("GET", "/v1/events"),
     ("GET", "/v1/events/<id>"),
     ("GET", "/v1/events/user/<user_id>"),
@@ -138,6 +140,10 @@ CLOSED: dict[tuple[str, str], Any] = {
     ("GET", "/v1/circuits"): None,
     ("GET", "/v1/events/circuit-status"): None,
     ("POST", "/v1/calls"): CALL,
+    ("DELETE", "/v1/dead-letters/<id>"): None,
+    ("POST", "/v1/dead-letters/<id>/replay"): None,
+    ("POST", "/v1/dead-letters/discard"): {"kind": "orders.place"},
+    ("POST", "/v1/dead-letters/replay"): {"kind": "orders.place"},
     ("DELETE", "/v1/jobs/<id>"): None,
     ("POST", "/v1/jobs/<id>/retry"): None,
     ("POST", "/v1/events"): {"name": "invoice.paid"},
@@ -169,6 +175,7 @@ def test_each_route_is_open_or_closed_without_redis(
     call_of: Callable[..., str],
     task_of: Callable[..., str],
     event_of: Callable[..., str],
+    letter_of: Callable[..., str],
     redis_server: Redis,
 ) -> None:
     limits = dict.fromkeys(NO_LIMITS, "600/minute")
@@ -178,6 +185,7 @@ def test_each_route_is_open_or_closed_without_redis(
     road.work()
     ids = {"jobs": str(job), "orders": order_of("user"), "users": str(people["user"].id), "auth": str(job)}
     ids |= {"calls": call_of("user"), "tasks": task_of("user"), "events": event_of("user")}
+    ids |= {"dead-letters": letter_of("user")}
     unknown = str(uuid4())
     assert {(method, rule) for method, rule, _ in matrix(app)} == OPEN | CLOSED.keys()
     redis_server.kill()
