@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 class Named(BaseConverter):
     """What stands in a path for an id: anything but the words that have routes of their own."""
 
-    regex = r"(?!(?:batch|circuit-status|me|stats)$)[^/]+"
+    regex = r"(?!(?:batch|circuit-status|discard|me|replay|stats)$)[^/]+"
 
 
 View = Callable[..., ResponseReturnValue]

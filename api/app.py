@@ -10,7 +10,21 @@ from flask_migrate import Migrate
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import jobs
-from api import auth, body, cli, docs, headers, health, openapi, problems, queues, reads, twilio_inbound, writes
+from api import (
+    auth,
+    body,
+    cli,
+    docs,
+    headers,
+    health,
+    job_control,
+    openapi,
+    problems,
+    queues,
+    reads,
+    twilio_inbound,
+    writes,
+)
 from api import jobs as job_reads
 from api.access import Named
 from api.cache import Cache
@@ -23,14 +37,20 @@ from api.tokens import Tokens
 from api.waiting import Waiting
 from config import Settings
 from jobs.kernel import broker, log
+from jobs.kernel.cancel import Canceler
 from jobs.kernel.circuits import Circuits
+from jobs.kernel.dead_letters import DeadLetters
 from jobs.kernel.fleet import Fleet
 from jobs.kernel.ledger import Ledger
 from jobs.kernel.queues import Queues
+from jobs.kernel.rerun import Rerunner
 from jobs.kernel.submit import Submitter
 from jobs.kernel.telling import Telling
 from models import Base
 from models.session import reader
+
+PARTS = (auth, writes, job_reads, job_control, reads, queues, twilio_inbound, health, openapi, docs)
+"""What has routes, in the order in which they are registered."""
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -45,7 +65,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     headers.register(app, settings)
     problems.register(app)
     app.extensions[NAME] = _services(app, settings)
-    for part in (auth, writes, job_reads, reads, queues, twilio_inbound, health, openapi, docs):
+    for part in PARTS:
         part.register(app)
     cli.register(app)
     Migrate(app, SimpleNamespace(metadata=Base.metadata), directory="migrations")
@@ -66,7 +86,10 @@ def _services(app: Flask, settings: Settings) -> Services:
         redis=redis,
         readers=readers,
         submitter=Submitter(redis, settings),
+        canceler=Canceler(redis),
+        rerunner=Rerunner(redis, settings),
         ledger=ledger,
+        dead_letters=DeadLetters(readers),
         circuits=Circuits(redis, settings),
         fleet=Fleet(redis),
         queues=Queues(redis),

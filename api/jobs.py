@@ -111,9 +111,19 @@ def _visible(job: JobRecord, who: Caller | None) -> bool:
 
 def accepted(job: JobRecord, *, waited: int = 0, headers: Mapping[str, str] = NONE) -> Response:
     """The answer to a write: 202 with its job, or 200 when the job was waited for and is final."""
-    done = waited > 0 and job.state.final
-    told = ("Preference-Applied", f"wait={waited}") if done else ("Retry-After", "1")
-    return _json(job.view(), 200 if done else 202, ("Location", f"/v1/jobs/{ident(job.id)}"), told, *headers.items())
+    if waited > 0 and job.state.final:
+        return over(job, waited=waited, headers=headers)
+    return _json(job.view(), 202, _location(job), ("Retry-After", "1"), *headers.items())
+
+
+def over(job: JobRecord, *, waited: int = 0, headers: Mapping[str, str] = NONE) -> Response:
+    """The answer to a write whose job is final: 200."""
+    applied = [("Preference-Applied", f"wait={waited}")] if waited else []
+    return _json(job.view(), 200, _location(job), *applied, *headers.items())
+
+
+def _location(job: JobRecord) -> tuple[str, str]:
+    return "Location", f"/v1/jobs/{ident(job.id)}"
 
 
 def _json(value: object, status: int, *headers: tuple[str, str]) -> Response:

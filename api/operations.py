@@ -66,7 +66,8 @@ def of_view(path: str, method: str, said: Documented, access: Access, names: Nam
     parameters += ["Prefer"] if said.waits else []
     parameters += said.takes
     counted = components.LIMITED if access is not Access.ANYONE else ()
-    headers = components.headers("RequestId", *(["ETag"] if said.conditional else []), *said.sends, *counted)
+    implied = (["ETag"] if said.conditional else []) + (["PreferenceApplied"] if said.waits else [])
+    headers = components.headers("RequestId", *implied, *said.sends, *counted)
     operation: dict[str, Any] = {
         "operationId": f"{method}_" + "_".join(part.strip("{}") for part in path.replace(".", "/").split("/") if part),
         "summary": said.summary,
@@ -84,16 +85,18 @@ def of_view(path: str, method: str, said: Documented, access: Access, names: Nam
     if posted := said.form and method != "get":
         content = {"schema": names[said.form], **_example(said.form)}
         operation["requestBody"] = {"content": {"application/x-www-form-urlencoded": content}}
-    implied = ((422,) if said.query or said.waits else ()) + ((400, 408, 413, 415, 422) if said.body else ())
-    implied += (400, 408, 413) if posted else ()
-    implied += (401, 429) if access is not Access.ANYONE else ()
-    implied += (503,) if path not in NEVER_REFUSED else ()
-    operation["responses"] |= _problems((*said.problems, *implied), access, target="{" in path)
+    wrong = ((422,) if said.query or said.waits else ()) + ((400, 408, 413, 415, 422) if said.body else ())
+    wrong += (400, 408, 413) if posted else ()
+    wrong += (401, 429) if access is not Access.ANYONE else ()
+    wrong += (503,) if path not in NEVER_REFUSED else ()
+    operation["responses"] |= _problems((*said.problems, *wrong), access, target="{" in path)
     return operation
 
 
 def _answer(status: int, body: Answer, headers: dict[str, Any], names: Names) -> dict[str, Any]:
-    answer: dict[str, Any] = {"description": HTTPStatus(status).phrase, "headers": headers}
+    """What is answered 202 is a job on its way: where it is followed, and when to look."""
+    on_its_way = components.headers("Location", "RetryAfter") if status == HTTPStatus.ACCEPTED else {}
+    answer: dict[str, Any] = {"description": HTTPStatus(status).phrase, "headers": headers | on_its_way}
     if isinstance(body, str):
         answer["content"] = {body: {"schema": {"type": "object" if body.endswith("json") else "string"}}}
     elif isinstance(body, EventsOf):

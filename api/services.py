@@ -9,10 +9,13 @@ from flask import current_app
 from redis import Redis
 
 from config import Settings
+from jobs.kernel.cancel import Canceler
 from jobs.kernel.circuits import Circuits
+from jobs.kernel.dead_letters import DeadLetters
 from jobs.kernel.fleet import Fleet
 from jobs.kernel.ledger import Ledger
 from jobs.kernel.queues import Queues
+from jobs.kernel.rerun import Rerunner
 from jobs.kernel.submit import Submitter
 from models.session import Sessions
 
@@ -36,7 +39,10 @@ class Services:
     redis: Redis
     readers: Sessions
     submitter: Submitter
+    canceler: Canceler
+    rerunner: Rerunner
     ledger: Ledger
+    dead_letters: DeadLetters
     circuits: Circuits
     fleet: Fleet
     queues: Queues

@@ -158,17 +158,17 @@ def _earlier(submission: Submission, there: bool, *, looked_for: bool) -> JobRec
     return earlier
 
 
-def _lookup(command: type[Command]) -> Select[UUID] | None:
+def _lookup(command: type[Command]) -> Select[UUID | None] | None:
     if command.target is None:
         return None
-    there = select(command.target.owner_id).where(command.target.id == bindparam("id"))
-    return there.where(command.target.deleted_at.is_(None)) if hasattr(command.target, "deleted_at") else there
+    target = command.target
+    return select(target.owner_id).where(target.id == bindparam("id"), target.there())
 
 
-def _has(target: UUID | None, owner_of: Select[UUID], who: Caller | None) -> bool:
+def _has(target: UUID | None, owner_of: Select[UUID | None], who: Caller | None) -> bool:
     with aside(), services().readers() as session:
-        owner = session.execute(owner_of, {"id": target}).scalar_one_or_none()
-    return owner is not None and who is not None and who.sees(owner)
+        row = session.execute(owner_of, {"id": target}).one_or_none()
+    return row is not None and who is not None and who.sees(row[0])
 
 
 def _submit(submission: Submission, asked: Terms, who: Caller | None, counted: bool) -> Response:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from importlib import import_module
 
-DOMAINS = ("orders", "calls", "call_reports", "tasks", "task_batch", "overdue", "events", "users", "upkeep")
+DOMAINS = (
+    *("orders", "calls", "call_reports", "tasks", "task_batch", "overdue", "events", "users"),
+    *("dead_letters", "upkeep"),
+)
 
 
 def load() -> None:

@@ -109,6 +109,12 @@ class CallBook(CallCourse):
         self.advance(call, Status.FAILED)
         return rejected(refusal)
 
+    def withdraw(self, call_id: UUID) -> None:
+        """The job that places it is canceled: so is the call, unless the carrier was asked for it."""
+        call = call_store.lock(self._session, call_id)
+        if call is not None and call.asked_at is None and call.sid is None:
+            self.advance(call, Status.CANCELED)
+
     def lose(self, call_id: UUID) -> Outcome:
         """The carrier was asked, and nobody knows what came of it."""
         call = self.get(call_id)

@@ -33,6 +33,7 @@ from jobs.kernel.ports import (
     Trouble,
     Unreached,
 )
+from jobs.kernel.private import PRIVATE
 from jobs.phone_numbers import PhoneNumber, countries
 from models import Call, call_store
 from models.call import Status
@@ -58,6 +59,7 @@ CustomerName = Annotated[
         strip_whitespace=True, min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]+$"
     ),
     Field(description="whom the call greets", examples=["Ada Lovelace"]),
+    PRIVATE,
 ]
 Workflow = Annotated[Literal["support", "sales", "reminder"], Field(description="what the call is about")]
 
@@ -81,6 +83,9 @@ class PlaceCall(Command, kind="calls.place", route="POST /v1/calls", policy=PLAC
     def under_way(self, ctx: Context, job: Job[Self]) -> bool:
         call = call_store.lock(ctx.session, job.id)
         return call is not None and (call.asked_at is not None or call.sid is not None)
+
+    def withdraw(self, ctx: Context, job: Job[Self]) -> None:
+        CallBook(ctx).withdraw(job.id)
 
     def conduct(self, outside: Outside, job: Job[Self]) -> Conclusion:
         with outside.transaction() as ctx:
@@ -160,6 +165,10 @@ class EndCall(Command, kind="calls.cancel", route="PATCH /v1/calls/{id}", policy
     """
 
     status: Annotated[Literal["canceled", "completed"], Field(description="how it is to end")]
+
+    def under_way(self, ctx: Context, job: Job[Self]) -> bool:
+        call = call_store.lock(ctx.session, job.target or job.id)
+        return call is not None and call.ended_by == job.id and call.sid is not None
 
     def conduct(self, outside: Outside, job: Job[Self]) -> Conclusion:
         """To ask the carrier twice for an end does no harm: so where no answer comes, this is retried."""

@@ -25,6 +25,7 @@ from jobs.kernel.errors import Conflict, Failed, Forbidden
 from jobs.kernel.outcome import Again, FollowUp, Outcome, failed, rejected, succeeded
 from jobs.kernel.policy import Access, Policy, Retry
 from jobs.kernel.ports import EVENT_SINK, Conclusion, Outside, Refused, Trouble
+from jobs.kernel.private import PRIVATE
 from jobs.kernel.submit import keyed_id
 from models import event_store, user_store, views
 from models.event import Delivery
@@ -78,6 +79,7 @@ Details = Annotated[
     dict[str, Any],
     AfterValidator(_storable),
     Field(description="whatever there is to say of it; 64 KiB of JSON at most", examples=[{"invoice": "2026-017"}]),
+    PRIVATE,
 ]
 About = Annotated[UUID | None, Field(description="whom it is about; you, unless an admin names another user")]
 
@@ -107,6 +109,9 @@ class DeliverEvent(Command, kind="events.deliver", policy=DELIVERED):
             reason = refusal.reason
             return lambda ctx: self._fail(ctx, "event_refused", reason)
         return self._delivered
+
+    def withdraw(self, ctx: Context, job: Job[Self]) -> None:
+        self._become(ctx, Delivery.FAILED, "Canceled.")
 
     def _delivered(self, ctx: Context) -> Outcome:
         self._become(ctx, Delivery.DELIVERED)

@@ -14,6 +14,7 @@ from jobs.kernel.context import Context
 from jobs.kernel.envelope import Job
 from jobs.kernel.outcome import Outcome
 from jobs.kernel.policy import Policy, Retry
+from jobs.kernel.private import PRIVATE
 from jobs.kernel.times import Time
 from jobs.order_book import OrderBook
 from models import Order
@@ -56,6 +57,7 @@ CustomerId = Annotated[
     str,
     StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,64}$"),
     Field(description="your own reference; by default your user id", examples=["customer-42"]),
+    PRIVATE,
 ]
 ScheduledFor = Annotated[Time | None, Field(description="stored; has no effect on the timing rule")]
 IfTooSoon = Annotated[

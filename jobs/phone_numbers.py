@@ -8,6 +8,8 @@ import phonenumbers
 from phonenumbers import PhoneNumberType
 from pydantic import AfterValidator, Field, StringConstraints
 
+from jobs.kernel.private import PRIVATE
+
 COSTLY = (PhoneNumberType.PREMIUM_RATE, PhoneNumberType.SHARED_COST)
 NOWHERE = "001"
 """Where phonenumbers says that a number of no country is: satellites, and networks of their own, at prices of their own."""
@@ -34,6 +36,7 @@ PhoneNumber = Annotated[
     StringConstraints(pattern=r"^\+[1-9][0-9]{6,14}$"),
     AfterValidator(_callable),
     Field(description="E.164", examples=["+14155550123"]),
+    PRIVATE,
 ]
 
 

@@ -11,6 +11,7 @@ from uuid import UUID
 from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
 from jobs.kernel.errors import Invalid
+from jobs.kernel.private import PRIVATE
 from models.views import ident, spelled_id
 
 IDS = frozenset({"id", "task_id"})
@@ -92,4 +93,5 @@ TaskItem = Annotated[
     PlainValidator(_read),
     PlainSerializer(_written),
     WithJsonSchema({"anyOf": [{"type": "string", "format": "uuid"}, {"type": "object"}]}),
+    PRIVATE,
 ]

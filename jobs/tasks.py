@@ -13,6 +13,7 @@ from jobs.kernel.context import Context
 from jobs.kernel.envelope import Job
 from jobs.kernel.outcome import Outcome
 from jobs.kernel.policy import Policy, Retry
+from jobs.kernel.private import PRIVATE
 from jobs.kernel.times import Time
 from jobs.task_book import Step, TaskBook
 from models import Task
@@ -35,8 +36,11 @@ Title = Annotated[
     str,
     StringConstraints(min_length=1, max_length=200, pattern=f"^{PRINTABLE}*{INK}{PRINTABLE}*$"),
     Field(description="not blank, and without control characters", examples=["Call the customer back"]),
+    PRIVATE,
 ]
-Description = Annotated[Annotated[str, StringConstraints(max_length=10_000)] | None, Field(description="null for none")]
+Description = Annotated[
+    Annotated[str, StringConstraints(max_length=10_000)] | None, Field(description="null for none"), PRIVATE
+]
 TaskStatus = Literal["pending", "in_progress", "completed"]
 TaskPriority = Literal["low", "medium", "high"]
 DueDate = Annotated[Time | None, Field(description="may lie in the past; null for none")]

@@ -15,6 +15,7 @@ from jobs.kernel.context import Context
 from jobs.kernel.envelope import Job
 from jobs.kernel.outcome import Outcome, succeeded
 from jobs.kernel.policy import Access, Policy, RateLimit, Retry
+from jobs.kernel.private import PRIVATE
 from jobs.kernel.secret import Password
 from jobs.user_book import UserBook
 from models import User
@@ -59,6 +60,7 @@ Email = Annotated[
     StringConstraints(strip_whitespace=True, max_length=LONGEST_EMAIL),
     AfterValidator(_address),
     Field(description="compared without case", examples=["ada@example.com"], json_schema_extra={"format": "email"}),
+    PRIVATE,
 ]
 PersonName = Annotated[
     str,
@@ -69,6 +71,7 @@ PersonName = Annotated[
         pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]+$",
     ),
     Field(description="without control characters", examples=["Ada Lovelace"]),
+    PRIVATE,
 ]
 Role = Literal["user", "admin"]
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from sqlalchemy import DateTime, MetaData, text
+from sqlalchemy import ColumnElement, DateTime, MetaData, text, true
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 
@@ -28,3 +28,9 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
+
+    @classmethod
+    def there(cls) -> ColumnElement[bool]:
+        """Which of its rows are there for clients who name one."""
+        deleted_at: ColumnElement[Any] | None = getattr(cls, "deleted_at", None)
+        return true() if deleted_at is None else deleted_at.is_(None)

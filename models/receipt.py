@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import JSON, CheckConstraint, Index, text
+from sqlalchemy import JSON, CheckConstraint, ColumnElement, Index, and_, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -42,6 +42,11 @@ class Receipt(Base):
     progress: Mapped[dict[str, int] | None] = mapped_column(JSONB(none_as_null=True))
     envelope: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     discarded_at: Mapped[Instant | None]
+
+    @classmethod
+    def there(cls) -> ColumnElement[bool]:
+        """As a resource of its own, it is a dead letter."""
+        return and_(cls.state == "failed", cls.discarded_at.is_(None))
 
     __table_args__ = (
         CheckConstraint("state IN ('succeeded', 'rejected', 'failed', 'canceled')", name="state"),

@@ -15,10 +15,13 @@ from redis import Redis
 
 from config import Settings
 from jobs.kernel import broker, registry
+from jobs.kernel.cancel import Canceled, Canceler
+from jobs.kernel.dead_letters import DeadLetters
 from jobs.kernel.ledger import Ledger
 from jobs.kernel.outcome import State
 from jobs.kernel.policy import QUEUES
 from jobs.kernel.ports import Carrier, Sink
+from jobs.kernel.rerun import DeadLetter, Rerun, Rerunner
 from jobs.kernel.secret import SEALED
 from jobs.kernel.submit import Submission, Submitter, new_id
 from models.session import Sessions, writer
@@ -55,11 +58,15 @@ class Road:
         self.sessions = writer(self.settings.write_database_url, lease_seconds=self.settings.lease_seconds)
         self._of_api, self._of_worker = (broker.connect(self.redis_as(who), timeout=5) for who in ("api", "worker"))
         self.submitter = Submitter(self._of_api, self.settings)
+        self.canceler = Canceler(self._of_api)
+        self.rerunner = Rerunner(self._of_api, self.settings)
         self.ledger = Ledger(self._of_api, self.sessions)
+        self.dead_letters = DeadLetters(self.sessions)
         self.leases = self.worker()
         self.reports = Progress(self._of_worker).of
         self.executor = Executor(self.sessions, self.settings, self.reports)
         self.follow_ups = Submitter(self._of_worker, self.settings)
+        self._of_workers = Rerunner(self._of_worker, self.settings)
         self.scheduler = DueScheduler(self._of_worker, self.settings)
 
     def with_settings(self, **changes: Any) -> Road:
@@ -90,6 +97,19 @@ class Road:
         body = {"services": ["123"], "total_fee": "100.00", "customer_id": customer} | more.pop("body", {})
         return self.submit("orders.place", body, **more)
 
+    def cancel(self, job_id: UUID) -> Canceled:
+        return self.canceler.cancel(job_id)
+
+    def letter(self, job_id: UUID) -> DeadLetter:
+        """What is left of a failed job."""
+        found = self.dead_letters.find(job_id)
+        assert found is not None, f"no dead letter {job_id}"
+        return found
+
+    def rerun(self, *ids: UUID) -> list[Rerun]:
+        """Run failed jobs again; what came of each."""
+        return self.rerunner.rerun([self.letter(job_id) for job_id in ids])
+
     def reserve(self, most: int = 100) -> list[Delivery]:
         return self.leases.reserve(list(QUEUES), most)
 
@@ -104,7 +124,7 @@ class Road:
 
     def conduct(self, work: Work, ours: Callable[[], bool] = lambda: True) -> list[Settlement]:
         """Carry one job out as a thread does. `ours`: whether its lease cannot be another worker's yet."""
-        services = Services(self.carrier, self.gates, self._of_worker, self.sink)
+        services = Services(self.carrier, self.gates, self._of_worker, self.sink, self._of_workers)
         return Conductor(self.sessions, self.settings, services, self.reports).run(work, ours)
 
     def work(self, most: int = 100) -> int:

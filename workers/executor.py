@@ -191,7 +191,7 @@ def _one(ctx: Context, work: Work, job: Job[Any]) -> Outcome:
 
 
 def _withdraw(ctx: Context, works: Sequence[Work]) -> None:
-    """Have what was canceled on its way take back what its earlier executions have written."""
+    """Have what was canceled on its way take back what was written of it."""
     for work in works:
         if work.job is not None and work.is_withdrawn:
             work.job.command.withdraw(replace(ctx, drops=work.drops), work.job)

@@ -9,12 +9,14 @@ from typing import Protocol
 from uuid import UUID
 
 from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from config import Settings
 from jobs.kernel import broker, keys
 from jobs.kernel.context import Context
-from jobs.kernel.errors import Conflict
+from jobs.kernel.errors import Conflict, QueueDown
 from jobs.kernel.ports import CARRIER, EVENT_SINK, Carrier, LeaseLost, Permit, Sink, Unreached
+from jobs.kernel.rerun import DeadLetter, Rerun, Rerunner
 from workers import gate, sink
 
 CALLING = frozenset({"hangups", "calls"})
@@ -30,13 +32,14 @@ class Gate(Protocol):
 
 @dataclass(frozen=True)
 class Services:
-    """`carrier`: None where no account is. `gates`: by the names of their circuits. `redis`: where jobs are. `sink`: None where
-    none is configured."""
+    """`carrier`: None where no account is. `gates`: by the names of their circuits. `redis`: where jobs are, and `rerunner`, who
+    runs failed ones again. `sink`: None where none is configured."""
 
     carrier: Carrier | None = None
     gates: Mapping[str, Gate] = field(default_factory=dict)
     redis: Redis | None = None
     sink: Sink | None = None
+    rerunner: Rerunner | None = None
 
 
 def services(settings: Settings, queues: Collection[str]) -> Services:
@@ -54,7 +57,7 @@ def services(settings: Settings, queues: Collection[str]) -> Services:
             permit=settings.event_sink_timeout_seconds + 2,
         ),
     }
-    return Services(_carrier(settings, queues), gates, redis, sink.sink(settings))
+    return Services(_carrier(settings, queues), gates, redis, sink.sink(settings), Rerunner(redis, settings))
 
 
 def _carrier(settings: Settings, queues: Collection[str]) -> Carrier | None:
@@ -98,6 +101,15 @@ class Outside:
     def enter(self, circuit: str, *, turn: str | None = None) -> AbstractContextManager[Permit]:
         """Leave to ask a service, for the length of a block. Raises Snooze, and what Redis raises."""
         return self._services.gates[circuit].enter(turn=turn)
+
+    def rerun(self, letters: Sequence[DeadLetter]) -> list[Rerun]:
+        """Run failed jobs again, which can be. Raises RedisConnectionError where Redis does not answer, or there is none."""
+        if self._services.rerunner is None:
+            raise RedisConnectionError
+        try:
+            return self._services.rerunner.rerun(letters)
+        except QueueDown as lost:  # what goes on outside is handed back for it, and not tried again by policy
+            raise RedisConnectionError from lost
 
     def known(self, job_ids: Sequence[UUID]) -> set[UUID]:
         """Those of the jobs that are in Redis. Where nobody can be asked, all may be. Raises what Redis raises."""

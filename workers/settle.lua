@@ -53,10 +53,12 @@ local function final(at, key)
   tell(id, key, state)
 end
 
--- One that somebody has asked to cancel meanwhile does not wait for its time: the next worker that has it answers.
+-- One that somebody has asked to cancel since this worker took it does not wait for its time: the next that has it answers.
+-- Where that was asked before, this one has answered: it goes on.
 local function later(at, key, verb)
-  local known = redis.call('HMGET', key, 'cancel', 'origin')
-  local state = known[1] and known[2] and 'queued' or 'scheduled'
+  local known = redis.call('HMGET', key, 'cancel', 'origin', 'started_at')
+  local unanswered = known[1] and known[2] and known[1] > (known[3] or '')
+  local state = unanswered and 'queued' or 'scheduled'
   redis.call('HSET', key, 'state', state, 'status', state, 'due', ARGV[at + 8])
   redis.call('HDEL', key, 'token', 'in_doubt')
   redis.call('HINCRBY', key, 'moves', 1)

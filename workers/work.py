@@ -64,9 +64,8 @@ class Work:
 
     @property
     def is_withdrawn(self) -> bool:
-        """Whether a worker has had it before, and it is over without having been carried out, because somebody asked."""
-        outcome = self.outcome
-        return isinstance(outcome, Done) and outcome.state is State.CANCELED and self.delivery.canceled_at is None
+        """Whether it is over without having been carried out, because somebody asked."""
+        return isinstance(self.outcome, Done) and self.outcome.state is State.CANCELED
 
     def ended(self, at: datetime) -> datetime:
         """When it came to its end. `at`: when its outcome was decided."""

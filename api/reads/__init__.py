@@ -8,10 +8,11 @@ from flask import Flask
 def register(app: Flask) -> None:
     """Add the routes that read."""
     # here, because what reads parse their query with stands on api.reads.pages itself
-    from api.reads import calls, circuits, events, orders, services, sessions, tasks, users
+    from api.reads import calls, circuits, dead_letters, events, orders, services, sessions, tasks, users
 
     calls.register(app)
     circuits.register(app)
+    dead_letters.register(app)
     events.register(app)
     orders.register(app)
     services.register(app)

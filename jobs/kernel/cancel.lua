@@ -1,16 +1,18 @@
 -- Cancel a job. KEYS: none. ARGV: 1 job id.
 -- Returns canceled: no worker ever had it, and none will carry it out | asked: one has, or had it, and decides as it still
 -- can | final: it was over | gone: Redis does not have it.
--- What is canceled here stays in its lane, or goes there, so that a worker writes its receipt.
+-- What is canceled here stays in its lane, or goes there, so that a worker writes its receipt. Who asks again is told the
+-- same: a worker that has said no does not hear it anew each time.
 -- include clock
 -- include push
 -- include tell
 local id = ARGV[1]
 local key = 'rq:job:' .. id
-local known = redis.call('HMGET', key, 'state', 'attempts', 'origin')
+local known = redis.call('HMGET', key, 'state', 'attempts', 'origin', 'cancel')
 local state, lane = known[1], known[3]
 if not state or not lane then return 'gone' end
 if state ~= 'scheduled' and state ~= 'queued' and state ~= 'running' then return 'final' end
+if known[4] then return 'asked' end
 
 local at, had = iso(now_us()), known[2]
 redis.call('HSET', key, 'cancel', at)

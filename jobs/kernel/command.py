@@ -147,7 +147,7 @@ class Command(BaseModel):
         return False
 
     def withdraw(self, ctx: Context, job: Job[Self]) -> None:
-        """It is canceled after a worker had it, and before it was under way: take back what earlier executions have written."""
+        """It is canceled, and was not under way: take back what earlier executions have written, and tell whom it was about."""
 
 
 def handles_many(cls: type[Command]) -> bool:

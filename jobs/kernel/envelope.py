@@ -65,7 +65,7 @@ def pack(
     """The envelope of a command: JSON values only, and nothing that is empty."""
     members = {
         "kind": command.kind,
-        "body": command.model_dump(mode="json", exclude_unset=True),
+        "body": command.model_dump(mode="json", exclude_unset=True, by_alias=True),
         "target": str(target) if target else None,
         "if_match": list(if_match) if if_match is not None else None,
         "request_id": request_id,

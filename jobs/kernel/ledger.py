@@ -37,19 +37,31 @@ class Ledger:
         """The job as it now is, or None. Raises QueueDown when only Redis could know and it does not answer,
         one of DATABASE_ERRORS when only PostgreSQL could."""
         try:
-            live = from_hash(job_id, cast(Values, self._redis.hmget(keys.job(job_id), FIELDS)))
+            live = self._hash(job_id)
         except broker.LOST as lost:
             return self._or_raise(job_id, lost)
         try:
-            kept = self._kept(job_id)
+            return self._newest(job_id, live)
         except DATABASE_ERRORS:
             if live is None or live.perhaps_final:
                 raise
             return live
-        job = newest(live, kept)
-        if kept is not None and job is kept:
-            self._telling.tell([kept], live=live)
-        return job
+
+    def decided(self, job_id: UUID) -> JobRecord | None:
+        """The same, for whoever is about to change what becomes of the job: a receipt is looked for, whatever Redis says.
+        Raises QueueDown, or one of DATABASE_ERRORS."""
+        try:
+            live = self._hash(job_id)
+        except broker.LOST as lost:
+            return self._or_raise(job_id, lost)
+        return self._newest(job_id, live)
+
+    def live(self, ids: Iterable[UUID]) -> dict[UUID, JobRecord]:
+        """What Redis has of these jobs, by their ids. Raises QueueDown."""
+        try:
+            return {job.id: job for job in self._live_records(list(ids))}
+        except broker.LOST as lost:
+            raise QueueDown from lost
 
     def receipt(self, job_id: UUID) -> JobRecord | None:
         """The job's receipt, from PostgreSQL alone."""
@@ -96,6 +108,16 @@ class Ledger:
             return bool(self._watch(args=[str(job_id), channel]))
         except broker.LOST as lost:
             raise QueueDown from lost
+
+    def _hash(self, job_id: UUID) -> JobRecord | None:
+        return from_hash(job_id, cast(Values, self._redis.hmget(keys.job(job_id), FIELDS)))
+
+    def _newest(self, job_id: UUID, live: JobRecord | None) -> JobRecord | None:
+        kept = self._kept(job_id)
+        job = newest(live, kept)
+        if kept is not None and job is kept:
+            self._telling.tell([kept], live=live)
+        return job
 
     def _or_raise(self, job_id: UUID, lost: Exception) -> JobRecord:
         job = self._kept(job_id)

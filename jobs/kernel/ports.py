@@ -12,6 +12,7 @@ from uuid import UUID
 from config import Settings
 from jobs.kernel.context import Context
 from jobs.kernel.outcome import Outcome
+from jobs.kernel.rerun import DeadLetter, Rerun
 
 CARRIER = "carrier"
 """The circuit, and the rate, of whoever places calls."""
@@ -139,6 +140,9 @@ class Outside(Protocol):
         `turn`: an id under which a turn at the service's rate is kept, for what the rate counts.
         Raises Snooze where the circuit is open, or it is not yet this one's turn.
         """
+
+    def rerun(self, letters: Sequence[DeadLetter]) -> list[Rerun]:
+        """Run failed jobs again, which can be; what came of each, in order. Raises what Redis raises."""
 
     def known(self, job_ids: Sequence[UUID]) -> set[UUID]:
         """Those of the jobs that are still to be carried out, or just over. Raises what Redis raises."""

@@ -21,7 +21,8 @@ for at = FIRST, #ARGV, FIELDS do
     redis.call('UNLINK', key)
     redis.call('ZREM', 'rq:failed:' .. queue, id)
     local fields = {'created_at', iso(tonumber(ARGV[at + 8])), 'origin', lane, 'description', kind, 'data', ARGV[at + 3],
-      'timeout', ARGV[at + 6], 'status', 'queued', 'state', 'queued', 'run', run}
+      'timeout', ARGV[at + 6], 'status', 'queued', 'state', 'queued', 'run', run,
+      'attempts', 0} -- none of this run, but a worker has had it
     for name, value in pairs({owner = owner, fingerprint = ARGV[at + 5], target = ARGV[at + 7], due = ARGV[at + 9],
       moment = ARGV[at + 10]}) do
       if value ~= '' then

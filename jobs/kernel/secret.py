@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, Field, PlainSerializer, ValidationInfo, WrapValidator
 
+from jobs.kernel.private import PRIVATE
 from jobs.rules import missing_in_password
 
 SEALED = MappingProxyType({"sealed": True})
@@ -63,6 +64,7 @@ Password = Annotated[
     WrapValidator(_read),
     PlainSerializer(_written),
     MARK,
+    PRIVATE,
 ]
 """A password as clients choose one (CONTRACT.md §3), for the fields of commands."""
 

@@ -64,8 +64,8 @@ DEFENCES = (
     Defence(
         "foreign is absent, for writes",
         "api/writes.py",
-        "return owner is not None and who is not None and who.sees(owner)",
-        "return owner is not None",
+        "return row is not None and who is not None and who.sees(row[0])",
+        "return row is not None",
         f"{ACCESS} -k somebody_elses",
     ),
     Defence(

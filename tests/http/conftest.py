@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import subprocess
@@ -25,6 +26,7 @@ from api.services import NAME, Services
 from api.tokens import new_jti
 from config import Settings
 from jobs.kernel import broker
+from jobs.kernel.errors import Failed
 from local.redis import Redis
 from models.task import words_of
 from tests.conftest import Person
@@ -178,6 +180,22 @@ def event_of(execute: Callable[..., None], people: dict[str, Person]) -> Callabl
     def make(who: str, /, **more: Any) -> str:
         columns = {"name": "invoice.paid", "details": "{}", "delivery": "none"}
         return insert(execute, "events", people[who], columns | more)
+
+    return make
+
+
+@pytest.fixture
+def letter_of(execute: Callable[..., None], people: dict[str, Person]) -> Callable[..., str]:
+    """Put the receipt of a failed job of somebody's into the table, which can be run again; its id. `more`: columns."""
+
+    def make(who: str, /, **more: Any) -> str:
+        error = Failed("The job failed 5 times.").problem()
+        envelope = {"kind": "orders.place", "body": ORDER}
+        columns = {"kind": "orders.place", "state": "failed", "run": 1, "attempts": 5, "error": json.dumps(error)}
+        columns |= {"envelope": json.dumps(envelope), "submitted_at": "now", "finished_at": "now"}
+        row = {"id": str(uuid4()), "owner_id": str(people[who].id)} | columns | more
+        execute(f"INSERT INTO receipts ({', '.join(row)}) VALUES ({', '.join(['%s'] * len(row))})", *row.values())
+        return str(row["id"])
 
     return make
 

@@ -31,6 +31,12 @@ ROUTES = {
     ("PATCH", "/v1/calls/<id>"): Access.USER,
     ("GET", "/v1/calls/<id>/events"): Access.USER,
     ("GET", "/v1/circuits"): Access.USER,
+    ("GET", "/v1/dead-letters"): Access.ADMIN,
+    ("GET", "/v1/dead-letters/<id>"): Access.ADMIN,
+    ("DELETE", "/v1/dead-letters/<id>"): Access.ADMIN,
+    ("POST", "/v1/dead-letters/<id>/replay"): Access.ADMIN,
+    ("POST", "/v1/dead-letters/discard"): Access.ADMIN,
+    ("POST", "/v1/dead-letters/replay"): Access.ADMIN,
     ("GET", "/v1/events"): Access.USER,
     ("POST", "/v1/events"): Access.USER,
     ("GET", "/v1/events/<id>"): Access.USER,
@@ -38,6 +44,8 @@ ROUTES = {
     ("GET", "/v1/events/user/<user_id>"): Access.USER,
     ("GET", "/v1/jobs"): Access.USER,
     ("GET", "/v1/jobs/<id>"): Access.HOLDER,
+    ("DELETE", "/v1/jobs/<id>"): Access.USER,
+    ("POST", "/v1/jobs/<id>/retry"): Access.USER,
     ("GET", "/v1/orders"): Access.USER,
     ("POST", "/v1/orders"): Access.USER,
     ("GET", "/v1/orders/<id>"): Access.USER,
@@ -143,6 +151,7 @@ def of_user(
     call_of: Callable[..., str],
     task_of: Callable[..., str],
     event_of: Callable[..., str],
+    letter_of: Callable[..., str],
 ) -> dict[str, str]:
     """Something of `user`'s behind each rule with an id."""
     job = roles["user"].post("/v1/orders", ORDER)
@@ -153,6 +162,7 @@ def of_user(
         "/v1/events/<id>": event_of("user"),
         "/v1/events/user/<user_id>": str(people["user"].id),
         "/v1/jobs/<id>": job.get_json()["id"],
+        "/v1/jobs/<id>/retry": letter_of("user"),
         "/v1/orders/<id>": order_of("user"),
         "/v1/tasks/<id>": task_of("user"),
         "/v1/users/<id>": str(people["user"].id),

@@ -46,6 +46,7 @@ def rows(
     call_of: Row,
     task_of: Row,
     event_of: Row,
+    letter_of: Row,
     signed_in: Callable[[Flask, str], Client],
 ) -> Iterator[dict[str, Row]]:
     """By list: what adds one thing of somebody's to it."""
@@ -63,6 +64,7 @@ def rows(
     yield {
         "/v1/auth/sessions": lambda name: token_of(app, people[name]),
         "/v1/calls": call,
+        "/v1/dead-letters": letter_of,
         "/v1/events": event_of,
         "/v1/events/user/<user_id>": event_of,
         "/v1/jobs": lambda name: signed_in(app, name).post("/v1/orders", ORDER).get_json()["id"],

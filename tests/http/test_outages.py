@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from flask import Flask
@@ -107,6 +108,8 @@ OPEN = {
     ("GET", "/v1/calls"),
     ("GET", "/v1/calls/<id>"),
     ("GET", "/v1/calls/<id>/events"),
+    ("GET", "/v1/dead-letters"),
+    ("GET", "/v1/dead-letters/<id>"),
     ("GET", "/v1/events"),
     ("GET", "/v1/events/<id>"),
     ("GET", "/v1/events/user/<user_id>"),
@@ -137,6 +140,12 @@ CLOSED: dict[tuple[str, str], Any] = {
     ("GET", "/v1/circuits"): None,
     ("GET", "/v1/events/circuit-status"): None,
     ("POST", "/v1/calls"): CALL,
+    ("DELETE", "/v1/dead-letters/<id>"): None,
+    ("POST", "/v1/dead-letters/<id>/replay"): None,
+    ("POST", "/v1/dead-letters/discard"): {"kind": "orders.place"},
+    ("POST", "/v1/dead-letters/replay"): {"kind": "orders.place"},
+    ("DELETE", "/v1/jobs/<id>"): None,
+    ("POST", "/v1/jobs/<id>/retry"): None,
     ("POST", "/v1/events"): {"name": "invoice.paid"},
     ("PATCH", "/v1/calls/<id>"): {"status": "canceled"},
     ("GET", "/v1/queues"): None,
@@ -157,6 +166,9 @@ CLOSED: dict[tuple[str, str], Any] = {
     ("POST", "/v1/webhooks/twilio/status"): None,
 }
 
+CONTROL = {("DELETE", "/v1/jobs/<id>"), ("POST", "/v1/jobs/<id>/retry")}
+"""What is about a job that is not over: of one that is, its receipt says no."""
+
 
 def test_each_route_is_open_or_closed_without_redis(
     settings: Settings,
@@ -167,6 +179,7 @@ def test_each_route_is_open_or_closed_without_redis(
     call_of: Callable[..., str],
     task_of: Callable[..., str],
     event_of: Callable[..., str],
+    letter_of: Callable[..., str],
     redis_server: Redis,
 ) -> None:
     limits = dict.fromkeys(NO_LIMITS, "600/minute")
@@ -176,6 +189,8 @@ def test_each_route_is_open_or_closed_without_redis(
     road.work()
     ids = {"jobs": str(job), "orders": order_of("user"), "users": str(people["user"].id), "auth": str(job)}
     ids |= {"calls": call_of("user"), "tasks": task_of("user"), "events": event_of("user")}
+    ids |= {"dead-letters": letter_of("user")}
+    unknown = str(uuid4())
     assert {(method, rule) for method, rule, _ in matrix(app)} == OPEN | CLOSED.keys()
     redis_server.kill()
     try:
@@ -183,8 +198,8 @@ def test_each_route_is_open_or_closed_without_redis(
             body = {"refresh_token": refresh_token} if rule.endswith("refresh") else CLOSED.get((method, rule))
             more = signed(settings, method, rule) if "/twilio/" in rule else {"json": body}
             began = monotonic()
-            path = rule.replace("<user_id>", ids["users"]).replace("<id>", ids.get(rule.split("/")[2], ""))
-            path = path.replace("<name>", "orders")
+            named = unknown if (method, rule) in CONTROL else ids.get(rule.split("/")[2], "")
+            path = rule.replace("<user_id>", ids["users"]).replace("<id>", named).replace("<name>", "orders")
             answer = admin(method, path, **more)
             assert monotonic() - began < 5 * 1.0, (method, rule)
             if (method, rule) in OPEN:

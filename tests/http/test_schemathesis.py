@@ -84,11 +84,13 @@ def existing(
     call_of: Callable[..., str],
     task_of: Callable[..., str],
     event_of: Callable[..., str],
+    letter_of: Callable[..., str],
     people: dict[str, Person],
 ) -> dict[str, str]:
     """By collection: the id of something of the user's, that can be found there."""
     return {
         "/v1/calls": call_of("user"),
+        "/v1/dead-letters": letter_of("user"),
         "/v1/events": event_of("user"),
         "/v1/events/user": str(people["user"].id),
         "/v1/jobs": user.post("/v1/orders", ORDER).get_json()["id"],
