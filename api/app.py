@@ -10,11 +10,12 @@ from flask_migrate import Migrate
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import jobs
-from api import auth, body, cli, docs, headers, health, openapi, problems, reads, twilio_inbound, writes
+from api import auth, body, cli, docs, headers, health, job_events, openapi, problems, reads, twilio_inbound, writes
 from api import jobs as job_reads
 from api.access import Named
 from api.cache import Cache
 from api.limits import Limits
+from api.places import Places
 from api.reads import calls
 from api.services import NAME, Services
 from api.sessions import UserSessions
@@ -43,7 +44,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     headers.register(app, settings)
     problems.register(app)
     app.extensions[NAME] = _services(app, settings)
-    for part in (auth, writes, job_reads, reads, twilio_inbound, health, openapi, docs):
+    for part in (auth, writes, job_reads, job_events, reads, twilio_inbound, health, openapi, docs):
         part.register(app)
     cli.register(app)
     Migrate(app, SimpleNamespace(metadata=Base.metadata), directory="migrations")
@@ -59,6 +60,7 @@ def _services(app: Flask, settings: Settings) -> Services:
     readers = reader(settings.read_database_url or settings.database_url)
     telling = Telling(redis, lag=settings.read_replica_lag_seconds, ttl=settings.cache_ttl_seconds)
     ledger = Ledger(redis, readers, telling)
+    waiting, places = Waiting(settings.redis_url, ledger), Places()
     return Services(
         settings=settings,
         redis=redis,
@@ -70,6 +72,7 @@ def _services(app: Flask, settings: Settings) -> Services:
         cache=Cache(redis, settings, telling),
         tokens=Tokens(app, settings),
         sessions=UserSessions(redis),
-        waiting=Waiting(settings.redis_url, ledger),
-        call_streams=Streams(partial(calls.later, readers)),
+        waiting=waiting,
+        call_streams=Streams(partial(calls.later, readers), places),
+        job_streams=job_events.streams(redis, ledger, waiting, places),
     )

@@ -104,9 +104,9 @@ def events(id: str) -> Response:
     return services().call_streams.response(row.id, _snapshot(row), follower)
 
 
-def later(readers: Sessions, known: Mapping[UUID, int]) -> dict[UUID, Snapshot]:
-    """Those of the calls that have changed since they were of the version that is known. One statement."""
-    given = {"ids": [str(call_id) for call_id in known], "versions": list(known.values())}
+def later(readers: Sessions, known: Mapping[UUID, Snapshot]) -> dict[UUID, Snapshot]:
+    """Those of the calls that have changed since they were seen last. One statement."""
+    given = {"ids": [str(call_id) for call_id in known], "versions": [seen.version for seen in known.values()]}
     with readers() as session:
         return {row.id: _snapshot(row) for row in session.scalars(LATER, given)}
 
