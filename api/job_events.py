@@ -13,11 +13,12 @@ from redis import Redis
 
 from api.access import answers, known_caller, lasts
 from api.documented import EventsOf, documented
+from api.following import Snapshot
 from api.jobs import shown
 from api.places import Places
 from api.schemas import JobSummary
 from api.services import services
-from api.streams import Follower, Snapshot, Streams
+from api.streams import Follower, Streams
 from api.waiting import Waiting
 from jobs.kernel import broker
 from jobs.kernel.changes import Changes

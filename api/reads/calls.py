@@ -15,11 +15,12 @@ from api.access import answers, caller, id_of, lasts
 from api.call_schemas import Call as CallShape
 from api.call_schemas import CallPage, CallSummary
 from api.documented import EventsOf, documented
+from api.following import Snapshot
 from api.reads.conditional import tagged
 from api.reads.lists import ByTime, Listing
 from api.reads.pages import ListQuery
 from api.services import services
-from api.streams import Follower, Snapshot
+from api.streams import Follower
 from jobs.calls import Workflow
 from jobs.kernel.errors import NotFound
 from models import Call, CallEvent, views

@@ -331,15 +331,15 @@ DEFENCES = (
     Defence(
         "a stream ends with its token",
         "api/streams.py",
-        "not self._ending() and (left := who.until - time()) > 0:",
-        "not self._ending() and (left := 60.0) > 0:",
+        "not self._following.ending() and (left := who.until - time()) > 0:",
+        "not self._following.ending() and (left := 60.0) > 0:",
         f"{STREAMS} -k with_its_token",
     ),
     Defence(
         "a stream ends with its session",
         "api/streams.py",
-        "if not who.lasts():",
-        "if False:",
+        "if listener.gone or not who.lasts():",
+        "if listener.gone:",
         f"{STREAMS} -k signed_out_hears",
     ),
     Defence(

@@ -26,6 +26,7 @@ from tests.conftest import Person
 from tests.http.conftest import Client, statements, token_of
 from tests.http.serving import Served, served
 from tests.http.streaming import COMMENT, Follow, following
+from tests.processes import until
 
 Change = Callable[..., None]
 Call_of = Callable[..., str]
@@ -254,6 +255,20 @@ def test_who_goes_away_is_followed_for_no_longer(app: Flask, user: Client, call_
     with statements(app) as sent:
         sleep(2 * streams.LOOK)
     assert sent == []
+
+
+def test_who_closes_the_connection_is_let_go_before_there_is_anything_to_say(
+    web: Served, follow: Follow, call_of: Call_of
+) -> None:
+    call_id = call_of("user", status="ringing")
+    (process,) = web.processes
+    stays, before = follow(call_id), process.num_fds()
+    leaving = [follow(call_id) for _ in range(20)]
+    assert process.num_fds() >= before + len(leaving)
+    for stream in leaving:
+        stream.answer.close()
+    until(lambda: process.num_fds() <= before, streams.COMMENT_EVERY / 2)
+    assert next(stays).told == ("1", "ringing")
 
 
 def test_more_streams_than_a_process_takes_are_refused(
