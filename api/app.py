@@ -18,6 +18,7 @@ from api import (
     headers,
     health,
     job_control,
+    job_events,
     openapi,
     problems,
     queues,
@@ -29,6 +30,7 @@ from api import jobs as job_reads
 from api.access import Named
 from api.cache import Cache
 from api.limits import Limits
+from api.places import Places
 from api.reads import calls
 from api.services import NAME, Services
 from api.sessions import UserSessions
@@ -49,7 +51,7 @@ from jobs.kernel.telling import Telling
 from models import Base
 from models.session import reader
 
-PARTS = (auth, writes, job_reads, job_control, reads, queues, twilio_inbound, health, openapi, docs)
+PARTS = (auth, writes, job_reads, job_control, job_events, reads, queues, twilio_inbound, health, openapi, docs)
 """What has routes, in the order in which they are registered."""
 
 
@@ -81,6 +83,7 @@ def _services(app: Flask, settings: Settings) -> Services:
     readers = reader(settings.read_database_url or settings.database_url)
     telling = Telling(redis, lag=settings.read_replica_lag_seconds, ttl=settings.cache_ttl_seconds)
     ledger = Ledger(redis, readers, telling)
+    waiting, places = Waiting(settings.redis_url, ledger), Places()
     return Services(
         settings=settings,
         redis=redis,
@@ -97,6 +100,7 @@ def _services(app: Flask, settings: Settings) -> Services:
         cache=Cache(redis, settings, telling),
         tokens=Tokens(app, settings),
         sessions=UserSessions(redis),
-        waiting=Waiting(settings.redis_url, ledger),
-        call_streams=Streams(partial(calls.later, readers)),
+        waiting=waiting,
+        call_streams=Streams(partial(calls.later, readers), places),
+        job_streams=job_events.streams(redis, ledger, waiting, places),
     )

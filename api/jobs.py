@@ -53,18 +53,9 @@ def register(app: Flask) -> None:
 def get_job(id: str) -> Response:
     """One job as it is now, or with `Prefer: wait=N` as soon as it is final."""
     seconds = terms.wait_of_request()
-    own, who = services(), known_caller()
-    try:
-        job_id = id_of(id)
-        job = own.ledger.find(job_id)
-        if job is None or not _visible(job, who):
-            raise NotFound
-    except NotFound:
-        if who is None:  # and what there is, is told to nobody who is not known
-            raise Unauthenticated from None
-        raise
+    job = shown(id)
     if seconds and not job.state.final:
-        job = own.waiting.watch(job_id, seconds) or job
+        job = services().waiting.watch(job.id, seconds) or job
     body = orjson.dumps(job.view())
     response = tagged(body, sha256(body).hexdigest()[:16])
     if seconds and job.state.final:
@@ -100,6 +91,20 @@ def list_jobs() -> Response:
         place=lambda job: at(job.submitted_at, job.id),
     )
     return _json(shown, 200)
+
+
+def shown(id: str) -> JobRecord:
+    """The job of an id, as it is now, to whoever asks for it and may see it. Raises NotFound, or Unauthenticated."""
+    who = known_caller()
+    try:
+        job = services().ledger.find(id_of(id))
+        if job is None or not _visible(job, who):
+            raise NotFound
+    except NotFound:
+        if who is None:  # and what there is, is told to nobody who is not known
+            raise Unauthenticated from None
+        raise
+    return job
 
 
 def _visible(job: JobRecord, who: Caller | None) -> bool:

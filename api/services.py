@@ -33,7 +33,7 @@ NAME = "millrace"
 @dataclass(frozen=True, slots=True)
 class Services:
     """Everything a view may need from outside the request. `readers`: sessions of PostgreSQL, read-only. `sessions`: of
-    those who are signed in. `call_streams`: of those who follow a call."""
+    those who are signed in. `call_streams`, `job_streams`: of those who follow calls and jobs."""
 
     settings: Settings
     redis: Redis
@@ -52,6 +52,7 @@ class Services:
     sessions: UserSessions
     waiting: Waiting
     call_streams: Streams
+    job_streams: Streams
 
 
 def services() -> Services:

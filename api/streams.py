@@ -1,8 +1,6 @@
 """Server-Sent Events: whoever follows something hears of every change of it, without a connection or a query of their own.
 
-One watcher in a process asks for all that is followed there at once, and wakes those who follow what has changed: nothing
-is lost because nobody told of it. Under gevent the watcher and its followers are greenlets; under plain threads they work
-alike. While it waits, a stream takes no place among the requests in flight: the server has left the application by then.
+While it waits, a stream takes no place among the requests in flight: the server has left the application by then.
 
 Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
@@ -10,45 +8,26 @@ Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from threading import Event, Lock, Thread
-from time import sleep, time
+from collections.abc import Callable, Iterator
+from time import time
 from typing import NamedTuple
 from uuid import UUID
 
-import structlog
 from flask import Response, request
-from structlog.contextvars import clear_contextvars
 
+from api import presence
 from api.flight import ending
-from jobs.kernel.errors import Overloaded
+from api.following import Following, Listener, Look, Snapshot
+from api.places import Places
 
 LOOK = 0.5
-"""Seconds between looks at all that is followed."""
+"""Seconds between looks at all that is followed, where nobody says otherwise."""
 
 COMMENT_EVERY = 15.0
-"""Seconds of silence after which a comment is sent: who has gone away is found out by it, and proxies keep the rest."""
-
-MOST = 500
-"""Streams of one process: half of the connections that it takes (`deploy.gunicorn`)."""
+"""Seconds of silence after which a comment is sent: proxies keep the stream for it, and who has vanished is found out."""
 
 COMMENT = b":\n\n"
-VERSION = re.compile(r"[0-9]{1,9}")
-
-log = structlog.get_logger(__name__)
-
-
-class Snapshot(NamedTuple):
-    """Something as it is at one version. `data`: JSON, in one line. `final`: it changes no more."""
-
-    version: int
-    data: bytes
-    final: bool
-
-
-Look = Callable[[Mapping[UUID, int]], Mapping[UUID, Snapshot]]
-"""Asked for the versions that are known: those of them that are at a later one by now."""
+VERSION = re.compile(r"[0-9]{1,16}")
 
 
 class Follower(NamedTuple):
@@ -59,35 +38,22 @@ class Follower(NamedTuple):
     lasts: Callable[[], bool]
 
 
-@dataclass(slots=True)
-class Followed:
-    """Something that is followed, as it was last seen, and what wakes those who follow it."""
-
-    latest: Snapshot
-    woken: list[Event] = field(default_factory=list)
-
-    def renew(self, snapshot: Snapshot) -> None:
-        """It was seen again; whoever follows it hears of what is later."""
-        if snapshot.version > self.latest.version:
-            self.latest = snapshot
-            self.wake()
-
-    def wake(self) -> None:
-        for event in self.woken:
-            event.set()
-
-
 class Streams:
-    """Those who follow things of one sort, and the one who looks for them: it starts with the first of them, so after any
-    fork, and ends with the last."""
+    """Streams of things of one sort."""
 
-    def __init__(self, look: Look) -> None:
-        self._look = look
-        self._lock = Lock()
-        self._followed: dict[UUID, Followed] = {}
-        self._watching = False
-        self._ending: Callable[[], bool] = bool
-        """Whether the server has been told to stop; that it has, nobody says before the first stream."""
+    def __init__(
+        self,
+        look: Look,
+        places: Places,
+        *,
+        every: float = LOOK,
+        stage: Callable[[int], int] = int,
+        announce: Callable[[UUID], bool] = lambda _: True,
+    ) -> None:
+        """stage: of a version; as long as that is the same, all that changes is progress. The others: see `Following`."""
+        self._following = Following(look, every, announce)
+        self._places, self._stage = places, stage
+        self.stir = self._following.stir
 
     def response(self, key: UUID, first: Snapshot, who: Follower) -> Response:
         """The answer to the present request: the stream of `key`, which was seen to be `first` just now. It ends with a
@@ -99,80 +65,36 @@ class Streams:
         after = int(known) if VERSION.fullmatch(known) else -1
         if first.final and first.version <= after:
             return Response(status=204)
-        if sum(len(followed.woken) for followed in list(self._followed.values())) >= MOST:
-            raise Overloaded
-        self._ending = ending()
-        events = self._events(key, first, after, who)
-        return Response(events, content_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+        self._places.take()
+        self._following.ending = ending()
+        events = self._events(key, first, after, who, Listener(presence.connection()))
+        response = Response(events, content_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+        response.call_on_close(self._places.give_back)
+        return response
 
-    def _events(self, key: UUID, first: Snapshot, after: int, who: Follower) -> Iterator[bytes]:
+    def _events(self, key: UUID, first: Snapshot, after: int, who: Follower, listener: Listener) -> Iterator[bytes]:
         """The stream itself. Its first bytes come at once, since by them the client knows that there is one."""
-        yield _event(first) if first.version > after else COMMENT
+        yield self._event(first, after) if first.version > after else COMMENT
         if first.final:
             return
-        seen, woken = first, Event()
-        followed = self._join(key, first, woken)
+        seen = first
+        followed = self._following.join(key, first, listener)
         try:
-            while not seen.final and not self._ending() and (left := who.until - time()) > 0:
-                silent = not woken.wait(min(COMMENT_EVERY, left))
-                woken.clear()
-                if not who.lasts():
+            while not seen.final and not self._following.ending() and (left := who.until - time()) > 0:
+                silent = not listener.wait(min(COMMENT_EVERY, left))
+                if listener.gone or not who.lasts():
                     return
                 if followed.latest.version > seen.version:
-                    seen = followed.latest
-                    yield _event(seen)
+                    before, seen = seen, followed.latest
+                    yield self._event(seen, before.version)
+                elif followed.gone:
+                    return
                 elif silent and time() < who.until:
                     yield COMMENT
         finally:
-            self._leave(key, followed, woken)
+            self._following.leave(key, followed, listener)
 
-    def _join(self, key: UUID, first: Snapshot, woken: Event) -> Followed:
-        with self._lock:
-            followed = self._followed.setdefault(key, Followed(first))
-            followed.renew(first)
-            followed.woken.append(woken)
-            if followed.latest.version > first.version:
-                woken.set()
-            if not self._watching:
-                self._watching = True
-                Thread(target=self._watch, name="streams", daemon=True).start()
-        return followed
-
-    def _leave(self, key: UUID, followed: Followed, woken: Event) -> None:
-        with self._lock:
-            followed.woken.remove(woken)
-            if not followed.woken:
-                self._followed.pop(key, None)
-
-    def _watch(self) -> None:
-        clear_contextvars()  # those of the request that came first
-        away = False
-        sleep(LOOK)
-        while known := self._versions():
-            try:
-                self._renew(self._look(known))
-                away = False
-            except Exception as error:  # noqa: BLE001 - whatever it is, those who follow go on waiting
-                if not away:
-                    log.warning("streams_not_looked_for", error=type(error).__name__)
-                away = True
-            sleep(LOOK)
-
-    def _versions(self) -> dict[UUID, int]:
-        """What is followed, by the version that is known of each; nothing where the watcher is to end."""
-        with self._lock:
-            if self._ending():
-                for followed in self._followed.values():
-                    followed.wake()
-            self._watching = bool(self._followed)
-            return {key: followed.latest.version for key, followed in self._followed.items()}
-
-    def _renew(self, later: Mapping[UUID, Snapshot]) -> None:
-        with self._lock:
-            for key, snapshot in later.items():
-                if followed := self._followed.get(key):
-                    followed.renew(snapshot)
-
-
-def _event(snapshot: Snapshot) -> bytes:
-    return b"event: status\nid: %d\ndata: %s\n\n" % (snapshot.version, snapshot.data)
+    def _event(self, snapshot: Snapshot, before: int) -> bytes:
+        """What is sent of it to somebody who knows an earlier version."""
+        name = b"progress" if self._stage(snapshot.version) == self._stage(before) else b"status"
+        return b"event: %s\nid: %d\ndata: %s\n\n" % (name, snapshot.version, snapshot.data)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event, Lock, Thread
 from time import monotonic, sleep
@@ -42,9 +42,14 @@ class Waiting:
         self._ledger = ledger
         self._lock = Lock()
         self._waiting: dict[str, list[Event]] = {}
+        self._listeners: list[Callable[[UUID], None]] = []
         self._process = 0
         self._channel = ""
         self._subscribed = Event()
+
+    def listen(self, heard: Callable[[UUID], None]) -> None:
+        """From now on `heard` is called for each final job that this process is told about, whoever asked for it."""
+        self._listeners.append(heard)
 
     @property
     def channel(self) -> str:
@@ -122,7 +127,7 @@ class Waiting:
                     if message is not None and message["type"] == "subscribe":
                         self._subscribed.set()
                     elif message is not None:
-                        self._wake(message["data"].decode().partition(" ")[0])
+                        self._tell(message["data"].decode().partition(" ")[0])
                     if monotonic() >= look:
                         self._look(redis)
                         look = monotonic() + LOOK
@@ -141,6 +146,11 @@ class Waiting:
         for job_id, state in zip(waited_for, asked.execute(), strict=True):
             if state is None or state.decode() in FINAL:
                 self._wake(job_id)
+
+    def _tell(self, job_id: str) -> None:
+        self._wake(job_id)
+        for heard in self._listeners:
+            heard(UUID(job_id))
 
     def _wake(self, job_id: str) -> None:
         with self._lock:

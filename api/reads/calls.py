@@ -15,11 +15,12 @@ from api.access import answers, caller, id_of, lasts
 from api.call_schemas import Call as CallShape
 from api.call_schemas import CallPage, CallSummary
 from api.documented import EventsOf, documented
+from api.following import Snapshot
 from api.reads.conditional import tagged
 from api.reads.lists import ByTime, Listing
 from api.reads.pages import ListQuery
 from api.services import services
-from api.streams import Follower, Snapshot
+from api.streams import Follower
 from jobs.calls import Workflow
 from jobs.kernel.errors import NotFound
 from models import Call, CallEvent, views
@@ -104,9 +105,9 @@ def events(id: str) -> Response:
     return services().call_streams.response(row.id, _snapshot(row), follower)
 
 
-def later(readers: Sessions, known: Mapping[UUID, int]) -> dict[UUID, Snapshot]:
-    """Those of the calls that have changed since they were of the version that is known. One statement."""
-    given = {"ids": [str(call_id) for call_id in known], "versions": list(known.values())}
+def later(readers: Sessions, known: Mapping[UUID, Snapshot]) -> dict[UUID, Snapshot]:
+    """Those of the calls that have changed since they were seen last. One statement."""
+    given = {"ids": [str(call_id) for call_id in known], "versions": [seen.version for seen in known.values()]}
     with readers() as session:
         return {row.id: _snapshot(row) for row in session.scalars(LATER, given)}
 

@@ -24,6 +24,7 @@ JOB_LIMITS = "tests/http/test_job_limits.py"
 OUTAGES = "tests/http/test_outages.py"
 TWILIO = "tests/http/test_twilio_inbound.py"
 STREAMS = "tests/http/test_call_streams.py"
+JOB_STREAMS = "tests/http/test_job_streams.py"
 
 DEFENCES = (
     Defence(
@@ -330,16 +331,51 @@ DEFENCES = (
     Defence(
         "a stream ends with its token",
         "api/streams.py",
-        "not self._ending() and (left := who.until - time()) > 0:",
-        "not self._ending() and (left := 60.0) > 0:",
+        "not self._following.ending() and (left := who.until - time()) > 0:",
+        "not self._following.ending() and (left := 60.0) > 0:",
         f"{STREAMS} -k with_its_token",
     ),
     Defence(
         "a stream ends with its session",
         "api/streams.py",
-        "if not who.lasts():",
-        "if False:",
+        "if listener.gone or not who.lasts():",
+        "if listener.gone:",
         f"{STREAMS} -k signed_out_hears",
+    ),
+    Defence(
+        "foreign is absent, for streams of jobs",
+        "api/jobs.py",
+        "if job is None or not _visible(job, who):",
+        "if job is None:",
+        f"{ACCESS} -k somebody_elses",
+    ),
+    Defence(
+        "a stream without a token ends",
+        "api/job_events.py",
+        "time() + HOLDER_FOLLOWS, lambda: True",
+        "time() + 1e9, lambda: True",
+        f"{JOB_STREAMS} -k for_a_while",
+    ),
+    Defence(
+        "a receipt is looked for before anything is told",
+        "jobs/kernel/changes.py",
+        "return live is None or live.in_doubt or (",
+        "return live is None or live.state.final and (",
+        f"{JOB_STREAMS} -k no_worker_told",
+    ),
+    Defence(
+        "the end is told at once",
+        "api/job_events.py",
+        "waiting.listen(made.stir)",
+        "",
+        f"{JOB_STREAMS} -k without_a_look",
+    ),
+    Defence(
+        "all streams share the places of a process",
+        "api/streams.py",
+        "        self._places.take()\n",
+        "",
+        f"{JOB_STREAMS} -k share_the_places",
     ),
     Defence(
         "streams end when the server is to stop",

@@ -16,6 +16,7 @@ from jobs.kernel.policy import Access
 from tests.conftest import Person
 from tests.events import EVENT
 from tests.http.conftest import CALL, ORDER, Client, token_of
+from tests.road import Road
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 ROUTES = {
@@ -46,6 +47,7 @@ ROUTES = {
     ("GET", "/v1/jobs/<id>"): Access.HOLDER,
     ("DELETE", "/v1/jobs/<id>"): Access.USER,
     ("POST", "/v1/jobs/<id>/retry"): Access.USER,
+    ("GET", "/v1/jobs/<id>/events"): Access.HOLDER,
     ("GET", "/v1/orders"): Access.USER,
     ("POST", "/v1/orders"): Access.USER,
     ("GET", "/v1/orders/<id>"): Access.USER,
@@ -152,8 +154,11 @@ def of_user(
     task_of: Callable[..., str],
     event_of: Callable[..., str],
     letter_of: Callable[..., str],
+    road: Road,
 ) -> dict[str, str]:
     """Something of `user`'s behind each rule with an id."""
+    over = road.order("over")
+    road.work()
     job = roles["user"].post("/v1/orders", ORDER)
     sessions = roles["user"].get("/v1/auth/sessions")
     return {
@@ -163,6 +168,7 @@ def of_user(
         "/v1/events/user/<user_id>": str(people["user"].id),
         "/v1/jobs/<id>": job.get_json()["id"],
         "/v1/jobs/<id>/retry": letter_of("user"),
+        "/v1/jobs/<id>/events": str(over),
         "/v1/orders/<id>": order_of("user"),
         "/v1/tasks/<id>": task_of("user"),
         "/v1/users/<id>": str(people["user"].id),

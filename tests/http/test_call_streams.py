@@ -6,68 +6,30 @@ import json
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import uuid4
 
 import psutil
 import psycopg2
 import pytest
-import requests
 from flask import Flask
 
-from api import streams
+from api import places, streams
 from api.call_schemas import CallSummary
 from config import Settings
 from local.postgres import Postgres
 from tests.conftest import Person
 from tests.http.conftest import Client, statements, token_of
 from tests.http.serving import Served, served
+from tests.http.streaming import COMMENT, Follow, following
+from tests.processes import until
 
 Change = Callable[..., None]
 Call_of = Callable[..., str]
-
-
-class Event(NamedTuple):
-    """One event of a stream; a comment has no name."""
-
-    name: str
-    id: str
-    data: Any
-
-    @property
-    def told(self) -> tuple[str, str]:
-        return self.id, self.data["status"]
-
-
-COMMENT = Event("", "", None)
-
-
-class Stream:
-    """A stream that is open; what comes is waited for."""
-
-    def __init__(self, answer: requests.Response) -> None:
-        self.answer = answer
-        self._lines = answer.iter_lines(chunk_size=1)
-
-    def __iter__(self) -> Iterator[Event]:
-        return self
-
-    def __next__(self) -> Event:
-        found = {}
-        while line := next(self._lines):
-            name, _, value = line.decode().partition(":")
-            found[name] = value.removeprefix(" ")
-        assert found.keys() in ({"event", "id", "data"}, {""})
-        data = json.loads(found["data"]) if "data" in found else None
-        return Event(found.get("event", ""), found.get("id", ""), data)
-
-    def rest(self) -> list[tuple[str, str]]:
-        """The versions and statuses that are told until the stream ends."""
-        return [event.told for event in self if event != COMMENT]
 
 
 @pytest.fixture(scope="module")
@@ -84,15 +46,10 @@ def mine(app: Flask, people: dict[str, Person]) -> dict[str, str]:
 
 
 @pytest.fixture
-def follow(web: Served, mine: dict[str, str]) -> Iterator[Callable[..., Stream]]:
-    """Open a stream of a call; `last`: the Last-Event-ID."""
-    with ExitStack() as opened:
-
-        def open_one(call_id: str, last: str | None = None, server: Served = web, **more: Any) -> Stream:
-            headers = mine | ({"Last-Event-ID": last} if last is not None else {}) | more
-            return Stream(opened.enter_context(server.get(f"/v1/calls/{call_id}/events", headers=headers, stream=True)))
-
-        yield open_one
+def follow(web: Served, mine: dict[str, str]) -> Iterator[Follow]:
+    """Open a stream of a call."""
+    with following(web, "/v1/calls/{}/events", mine) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -103,9 +60,6 @@ def change(execute: Callable[..., Any]) -> Change:
         execute("UPDATE calls SET status = %s, version = version + 1 WHERE id = %s", status, call_id)
 
     return make
-
-
-Follow = Callable[..., Stream]
 
 
 def test_the_present_state_comes_at_once_then_each_change_and_the_last_closes(
@@ -303,11 +257,25 @@ def test_who_goes_away_is_followed_for_no_longer(app: Flask, user: Client, call_
     assert sent == []
 
 
+def test_who_closes_the_connection_is_let_go_before_there_is_anything_to_say(
+    web: Served, follow: Follow, call_of: Call_of
+) -> None:
+    call_id = call_of("user", status="ringing")
+    (process,) = web.processes
+    stays, before = follow(call_id), process.num_fds()
+    leaving = [follow(call_id) for _ in range(20)]
+    assert process.num_fds() >= before + len(leaving)
+    for stream in leaving:
+        stream.answer.close()
+    until(lambda: process.num_fds() <= before, streams.COMMENT_EVERY / 2)
+    assert next(stays).told == ("1", "ringing")
+
+
 def test_more_streams_than_a_process_takes_are_refused(
     app: Flask, user: Client, call_of: Call_of, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr(streams, "COMMENT_EVERY", 0.1)
-    monkeypatch.setattr(streams, "MOST", 1)
+    monkeypatch.setattr(places, "MOST", 1)
     path = f"/v1/calls/{call_of('user', status='ringing')}/events"
     with user.stream(path) as parts:
         next(parts), next(parts)

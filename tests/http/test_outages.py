@@ -115,6 +115,7 @@ OPEN = {
     ("GET", "/v1/events/user/<user_id>"),
     ("GET", "/v1/jobs"),
     ("GET", "/v1/jobs/<id>"),
+    ("GET", "/v1/jobs/<id>/events"),
     ("GET", "/v1/orders"),
     ("GET", "/v1/orders/<id>"),
     ("GET", "/v1/services"),
