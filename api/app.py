@@ -10,10 +10,11 @@ from flask_migrate import Migrate
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import jobs
-from api import auth, body, cli, docs, headers, health, openapi, problems, reads, twilio_inbound, writes
+from api import auth, body, cli, docs, headers, health, metrics, openapi, problems, reads, twilio_inbound, writes
 from api import jobs as job_reads
 from api.access import Named
 from api.cache import Cache
+from api.gauges import InDatabase, InRedis
 from api.limits import Limits
 from api.reads import calls
 from api.services import NAME, Services
@@ -24,6 +25,7 @@ from api.waiting import Waiting
 from config import Settings
 from jobs.kernel import broker, log
 from jobs.kernel.circuits import Circuits
+from jobs.kernel.counting import Counting
 from jobs.kernel.ledger import Ledger
 from jobs.kernel.submit import Submitter
 from jobs.kernel.telling import Telling
@@ -43,7 +45,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     headers.register(app, settings)
     problems.register(app)
     app.extensions[NAME] = _services(app, settings)
-    for part in (auth, writes, job_reads, reads, twilio_inbound, health, openapi, docs):
+    for part in (auth, writes, job_reads, reads, twilio_inbound, health, metrics, openapi, docs):
         part.register(app)
     cli.register(app)
     Migrate(app, SimpleNamespace(metadata=Base.metadata), directory="migrations")
@@ -59,17 +61,21 @@ def _services(app: Flask, settings: Settings) -> Services:
     readers = reader(settings.read_database_url or settings.database_url)
     telling = Telling(redis, lag=settings.read_replica_lag_seconds, ttl=settings.cache_ttl_seconds)
     ledger = Ledger(redis, readers, telling)
+    circuits = Circuits(redis, settings)
     return Services(
         settings=settings,
         redis=redis,
         readers=readers,
         submitter=Submitter(redis, settings),
         ledger=ledger,
-        circuits=Circuits(redis, settings),
+        circuits=circuits,
         limits=Limits(app, settings, redis),
         cache=Cache(redis, settings, telling),
         tokens=Tokens(app, settings),
         sessions=UserSessions(redis),
         waiting=Waiting(settings.redis_url, ledger),
         call_streams=Streams(partial(calls.later, readers)),
+        counting=Counting(redis),
+        in_redis=InRedis(redis, circuits),
+        in_database=InDatabase(readers),
     )

@@ -142,11 +142,11 @@ def _heartbeats(redis: Redis, queues: list[str]) -> dict[str, list[datetime]]:
     heard = {}
     for key, (beat, death) in zip(workers, hashes.execute() if workers else [], strict=True):
         if beat and not death:
-            heard[key] = _moment(beat)
+            heard[key] = moment(beat)
     return {queue: [heard[key] for key in found if key in heard] for queue, found in registered.items()}
 
 
-def _moment(written: bytes) -> datetime:
+def moment(written: bytes) -> datetime:
     """A time as RQ writes it; what cannot be read was long ago."""
     try:
         return datetime.fromisoformat(written.decode()).astimezone(UTC)

@@ -10,12 +10,14 @@ from redis import Redis
 
 from config import Settings
 from jobs.kernel.circuits import Circuits
+from jobs.kernel.counting import Counting
 from jobs.kernel.ledger import Ledger
 from jobs.kernel.submit import Submitter
 from models.session import Sessions
 
 if TYPE_CHECKING:
     from api.cache import Cache
+    from api.gauges import InDatabase, InRedis
     from api.limits import Limits
     from api.sessions import UserSessions
     from api.streams import Streams
@@ -28,7 +30,8 @@ NAME = "millrace"
 @dataclass(frozen=True, slots=True)
 class Services:
     """Everything a view may need from outside the request. `readers`: sessions of PostgreSQL, read-only. `sessions`: of
-    those who are signed in. `call_streams`: of those who follow a call."""
+    those who are signed in. `call_streams`: of those who follow a call. `counting`: of what this process counts; `in_redis`,
+    `in_database`: what is looked at to be told beside it."""
 
     settings: Settings
     redis: Redis
@@ -42,6 +45,9 @@ class Services:
     sessions: UserSessions
     waiting: Waiting
     call_streams: Streams
+    counting: Counting
+    in_redis: InRedis
+    in_database: InDatabase
 
 
 def services() -> Services:

@@ -21,7 +21,7 @@ ACCOUNT = {
     "TWILIO_AUTH_TOKEN": "8f14e45fceea167a5a36dedd4bea2543",
     "TWILIO_FROM_NUMBER": "+15005550006",
 }
-SECRETS = ("secret_key", "jwt_secret_key", "jwt_secret_key_previous")
+SECRETS = ("secret_key", "jwt_secret_key", "jwt_secret_key_previous", "metrics_token")
 
 
 def test_outside_local_mode_the_built_in_secrets_are_refused() -> None:
