@@ -292,17 +292,18 @@ def test_circuits_are_told_by_the_state_they_are_in(admin: Client, road: Road) -
 def test_dead_letters_are_told_by_kind_and_counted_anew_every_few_seconds(
     app: Flask, admin: Client, execute: Callable[..., Any], people: dict[str, Person], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def dead(kind: str, state: str = "failed") -> None:
+    def dead(kind: str, state: str = "failed", discarded: str | None = None) -> None:
         execute(
-            "INSERT INTO receipts (id, owner_id, kind, state, run, attempts, submitted_at, finished_at)"
-            " VALUES (gen_random_uuid(), %s, %s, %s, 1, 1, now(), now())",
-            *(str(people["user"].id), kind, state),
+            "INSERT INTO receipts (id, owner_id, kind, state, run, attempts, submitted_at, finished_at, discarded_at)"
+            " VALUES (gen_random_uuid(), %s, %s, %s, 1, 1, now(), now(), %s)",
+            *(str(people["user"].id), kind, state, discarded),
         )
 
     assert scraped(admin).by("millrace_dead_letters") == {}
     for kind in ("orders.place", "orders.place", "one.thing", "another.thing"):
         dead(kind)
     dead("orders.place", "rejected")
+    dead("orders.place", discarded="now")
     assert scraped(admin).by("millrace_dead_letters") == {}, "as it was seconds ago"
     monkeypatch.setattr("api.gauges.KEPT", 0)
     app.extensions[NAME].in_database._until = 0
