@@ -37,6 +37,9 @@ PLACEHOLDERS = (
 )
 """What stands in secrets that were written down to be replaced, less all that is no letter or digit."""
 
+OPTIONAL = ("JWT_SECRET_KEY_PREVIOUS", "METRICS_TOKEN")
+"""Secrets that may be missing."""
+
 WELL_KNOWN = frozenset(
     {"postgres", "redis", "millrace", "root", "admin", "guest", "test", "secret", "foobared", "123456"}
 )
@@ -82,6 +85,11 @@ class Settings(BaseSettings):
     )
     jwt_secret_key: str = Field(LOCAL_SECRET, description="signs access and refresh tokens", repr=False)
     jwt_secret_key_previous: str = Field("", description="still verifies tokens signed before a roll-over", repr=False)
+    metrics_token: str = Field(
+        "",
+        description="whoever brings it may read /metrics; empty: only admins may, and locally the machine itself",
+        repr=False,
+    )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field((), description="allowed origins, comma-separated")
     trusted_proxies: int = Field(0, ge=0, le=10, description="how many proxies in front may set X-Forwarded-For")
 
@@ -248,8 +256,9 @@ class Settings(BaseSettings):
             "SECRET_KEY": self.secret_key,
             "JWT_SECRET_KEY": self.jwt_secret_key,
             "JWT_SECRET_KEY_PREVIOUS": self.jwt_secret_key_previous,
+            "METRICS_TOKEN": self.metrics_token,
         }
-        given = {name: secret for name, secret in named.items() if secret or name != "JWT_SECRET_KEY_PREVIOUS"}
+        given = {name: secret for name, secret in named.items() if secret or name not in OPTIONAL}
         wrong = []
         if weak := [name for name, secret in given.items() if is_weak(secret)]:
             wrong.append(

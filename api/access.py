@@ -125,6 +125,15 @@ def count_in_session(who: Caller, place: Place | None = None) -> Looked:
         return NOTHING
 
 
+def make_sure_in_session(who: Caller) -> None:
+    """As `count_in_session`, for what counts against nobody."""
+    try:
+        services().limits.look(who)
+    except (QueueDown, QueueFull):
+        if not stands(who.id, who.session_version):
+            raise SessionEnded from None
+
+
 def lasts(limits: Limits, who: Caller) -> bool:
     """Whether somebody's session lasts: for what goes on when the request has been answered. Without Redis it does, until the
     token expires."""
@@ -183,7 +192,7 @@ def _present() -> Caller | Unauthenticated:
     who: Caller | Unauthenticated | None = g.get("caller")
     if who is None:
         try:
-            who = services().tokens.read(_bearer_token())
+            who = services().tokens.read(bearer_token())
             bind_contextvars(user_id=ident(who.id))
         except Unauthenticated as refused:
             who = refused
@@ -191,8 +200,8 @@ def _present() -> Caller | Unauthenticated:
     return who
 
 
-def _bearer_token() -> str:
-    """The token of `Authorization: Bearer …` (RFC 6750 §2.1)."""
+def bearer_token() -> str:
+    """The token of `Authorization: Bearer …` (RFC 6750 §2.1). Raises Unauthenticated."""
     given: str = request.environ.get("HTTP_AUTHORIZATION", "")
     scheme, _, token = given.partition(" ")
     if scheme.lower() != "bearer" or not token.strip():

@@ -19,6 +19,7 @@ from api import (
     health,
     job_control,
     job_events,
+    metrics,
     openapi,
     problems,
     queues,
@@ -29,6 +30,7 @@ from api import (
 from api import jobs as job_reads
 from api.access import Named
 from api.cache import Cache
+from api.gauges import InDatabase, InRedis
 from api.limits import Limits
 from api.places import Places
 from api.reads import calls
@@ -41,6 +43,7 @@ from config import Settings
 from jobs.kernel import broker, log
 from jobs.kernel.cancel import Canceler
 from jobs.kernel.circuits import Circuits
+from jobs.kernel.counting import Counting
 from jobs.kernel.dead_letters import DeadLetters
 from jobs.kernel.fleet import Fleet
 from jobs.kernel.ledger import Ledger
@@ -51,7 +54,20 @@ from jobs.kernel.telling import Telling
 from models import Base
 from models.session import reader
 
-PARTS = (auth, writes, job_reads, job_control, job_events, reads, queues, twilio_inbound, health, openapi, docs)
+PARTS = (
+    auth,
+    writes,
+    job_reads,
+    job_control,
+    job_events,
+    reads,
+    queues,
+    twilio_inbound,
+    health,
+    metrics,
+    openapi,
+    docs,
+)
 """What has routes, in the order in which they are registered."""
 
 
@@ -84,6 +100,7 @@ def _services(app: Flask, settings: Settings) -> Services:
     telling = Telling(redis, lag=settings.read_replica_lag_seconds, ttl=settings.cache_ttl_seconds)
     ledger = Ledger(redis, readers, telling)
     waiting, places = Waiting(settings.redis_url, ledger), Places()
+    circuits, queues_of = Circuits(redis, settings), Queues(redis)
     return Services(
         settings=settings,
         redis=redis,
@@ -93,9 +110,9 @@ def _services(app: Flask, settings: Settings) -> Services:
         rerunner=Rerunner(redis, settings),
         ledger=ledger,
         dead_letters=DeadLetters(readers),
-        circuits=Circuits(redis, settings),
+        circuits=circuits,
         fleet=Fleet(redis),
-        queues=Queues(redis),
+        queues=queues_of,
         limits=Limits(app, settings, redis),
         cache=Cache(redis, settings, telling),
         tokens=Tokens(app, settings),
@@ -103,4 +120,7 @@ def _services(app: Flask, settings: Settings) -> Services:
         waiting=waiting,
         call_streams=Streams(partial(calls.later, readers), places),
         job_streams=job_events.streams(redis, ledger, waiting, places),
+        counting=Counting(redis),
+        in_redis=InRedis(redis, queues_of, circuits),
+        in_database=InDatabase(readers),
     )

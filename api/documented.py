@@ -26,7 +26,8 @@ Answer = type[BaseModel] | EventsOf | str | None
 @dataclass(frozen=True, slots=True)
 class Documented:
     """One operation. `responses`: by status. `form`: the model of a body that comes as a form. `problems`: statuses answered with a problem. `conditional`: it has an ETag and knows If-None-Match. `takes`
-    and `sends`: headers, by their names in `api.components`. `by_cookie`: what it needs may come in the refresh cookie."""
+    and `sends`: headers, by their names in `api.components`. `by_cookie`: what it needs may come in the refresh cookie.
+    `by_token`: it looks at the token itself, which need not be a caller's."""
 
     summary: str
     description: str = ""
@@ -42,6 +43,7 @@ class Documented:
     takes: tuple[str, ...] = ()
     sends: tuple[str, ...] = ()
     by_cookie: bool = False
+    by_token: bool = False
 
 
 def documented(
@@ -62,6 +64,7 @@ def documented(
     takes: tuple[str, ...] = (),
     sends: tuple[str, ...] = (),
     by_cookie: bool = False,
+    by_token: bool = False,
 ) -> Callable[[View], View]:
     """Say what a route does: `response` is what it answers with `status`; `others`, what it may answer instead.
 
@@ -84,6 +87,7 @@ def documented(
             takes=takes,
             sends=sends,
             by_cookie=by_cookie,
+            by_token=by_token,
         )
         setattr(view, ATTRIBUTE, operation)
         return view

@@ -1,4 +1,4 @@
-"""What every response carries, and the one log line of every request."""
+"""What every response carries; and of every request one log line, and what is counted."""
 
 from __future__ import annotations
 
@@ -24,8 +24,10 @@ from structlog.contextvars import bind_contextvars, clear_contextvars
 from api.access import access_of
 from api.services import services
 from config import Settings
+from jobs.kernel.meters import REQUEST, REQUESTS
 from jobs.kernel.policy import Access
 from jobs.kernel.submit import limit_headers
+from jobs.kernel.tally import tally
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -48,6 +50,10 @@ MORE = "millrace.headers"
 """Under this name in the environment: headers that the answer is to carry, in place of its own of that name."""
 
 BEGAN = "millrace.began"
+
+METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
+OTHER = "other"
+"""What a method, or a path, is counted as that is none of ours: there is no end to what clients think of."""
 
 EXPOSED = (
     "ETag",
@@ -119,14 +125,17 @@ def _finish(response: Response) -> Response:
     if (cache := g.get("cache")) is not None:
         more["X-Cache"] = cache
     # Path is the route's rule: the real one may hold what must not be logged.
-    log.info(
-        "request",
-        method=environ["REQUEST_METHOD"],
-        path=rule.rule if rule else None,
-        status=response.status_code,
-        ms=round((perf_counter() - environ[BEGAN]) * 1000, 2),
-    )
+    method, path, status = environ["REQUEST_METHOD"], rule.rule if rule else None, response.status_code
+    seconds = perf_counter() - environ[BEGAN]
+    log.info("request", method=method, path=path, status=status, ms=round(seconds * 1000, 2))
+    _count(method if method in METHODS else OTHER, path or OTHER, status, seconds)
     return response
+
+
+def _count(method: str, route: str, status: int, seconds: float) -> None:
+    tally.count(REQUESTS, method, route, status)
+    tally.measure(REQUEST, (seconds,), method, route)
+    services().counting.go_on()
 
 
 def _keep_private(response: Response, endpoint: str, more: dict[str, str]) -> None:

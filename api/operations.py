@@ -73,7 +73,7 @@ def of_view(path: str, method: str, said: Documented, access: Access, names: Nam
         "summary": said.summary,
         "parameters": parameters,
         "responses": {str(status): _answer(status, body, headers, names) for status, body in said.responses.items()},
-        **_security(access, by_cookie=said.by_cookie),
+        **_security(access, by_cookie=said.by_cookie, by_token=said.by_token),
     }
     if said.description:
         operation["description"] = said.description
@@ -185,9 +185,9 @@ def _problems(statuses: tuple[int, ...], access: Access, *, target: bool) -> dic
     return {str(status): components.problem(status) for status in (*wanted, 500)} | {"default": components.OTHER}
 
 
-def _security(access: Access, *, by_cookie: bool = False) -> dict[str, Any]:
+def _security(access: Access, *, by_cookie: bool = False, by_token: bool = False) -> dict[str, Any]:
     """How to say who one is; an empty way where that is not needed."""
     ways: list[dict[str, list[str]]] = [{"refresh": []}] if by_cookie else []
-    ways += [{"bearer": []}] if access is not Access.ANYONE else []
+    ways += [{"bearer": []}] if access is not Access.ANYONE or by_token else []
     ways += [{}] if by_cookie or access is Access.HOLDER else []
     return {"security": ways} if ways else {}

@@ -11,6 +11,7 @@ from redis import Redis
 from config import Settings
 from jobs.kernel.cancel import Canceler
 from jobs.kernel.circuits import Circuits
+from jobs.kernel.counting import Counting
 from jobs.kernel.dead_letters import DeadLetters
 from jobs.kernel.fleet import Fleet
 from jobs.kernel.ledger import Ledger
@@ -21,6 +22,7 @@ from models.session import Sessions
 
 if TYPE_CHECKING:
     from api.cache import Cache
+    from api.gauges import InDatabase, InRedis
     from api.limits import Limits
     from api.sessions import UserSessions
     from api.streams import Streams
@@ -33,7 +35,8 @@ NAME = "millrace"
 @dataclass(frozen=True, slots=True)
 class Services:
     """Everything a view may need from outside the request. `readers`: sessions of PostgreSQL, read-only. `sessions`: of
-    those who are signed in. `call_streams`, `job_streams`: of those who follow calls and jobs."""
+    those who are signed in. `call_streams`, `job_streams`: of those who follow calls and jobs. `counting`: of what this process
+    counts; `in_redis`, `in_database`: what is looked at to be told beside it."""
 
     settings: Settings
     redis: Redis
@@ -53,6 +56,9 @@ class Services:
     waiting: Waiting
     call_streams: Streams
     job_streams: Streams
+    counting: Counting
+    in_redis: InRedis
+    in_database: InDatabase
 
 
 def services() -> Services:

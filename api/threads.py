@@ -11,7 +11,8 @@ from gevent.threadpool import ThreadPool
 
 from jobs.kernel.errors import Overloaded
 
-THREADS = {"sign-in": 2, "writes": 1}
+Whose = Literal["sign-in", "writes", "metrics"]
+THREADS: dict[Whose, int] = {"sign-in": 2, "writes": 1, "metrics": 1}
 """Of such work at once in one process: a password's hash takes 64 MiB, and four threads of its own."""
 
 LINE = 32
@@ -20,7 +21,7 @@ LINE = 32
 T = TypeVar("T")
 
 
-def beside_greenlets(work: Callable[[], T], whose: Literal["sign-in", "writes"] = "sign-in") -> T:
+def beside_greenlets(work: Callable[[], T], whose: Whose = "sign-in") -> T:
     """What `work` returns or raises. Where requests share one thread it is done in another, and they go on; `work`
     must touch nothing of theirs. `whose`: neither keeps the other's threads. Raises Overloaded where too many wait."""
     if not monkey.is_module_patched("threading"):
@@ -35,11 +36,11 @@ def beside_greenlets(work: Callable[[], T], whose: Literal["sign-in", "writes"] 
     return done
 
 
-waiting = {"sign-in": 0, "writes": 0}
+waiting: dict[Whose, int] = dict.fromkeys(THREADS, 0)
 """Those whose work is waited for in this process."""
 
 
 @cache
-def _pool(whose: str) -> ThreadPool:
+def _pool(whose: Whose) -> ThreadPool:
     """Made when first used, so after any fork; not gevent's own, in which names of hosts are looked up."""
     return ThreadPool(THREADS[whose])

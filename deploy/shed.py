@@ -22,6 +22,8 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from config import Settings
 from deploy.door import Door
+from jobs.kernel.meters import REFUSED
+from jobs.kernel.tally import tally
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -142,6 +144,7 @@ class Worker(GeventWorker):
             gevent.sleep(1)
             if self._refused:
                 log.warning("requests_refused", count=self._refused, code="overloaded")
+                tally.count(REFUSED, by=self._refused)
                 self._refused = 0
             self._reads.ending = self._writes.ending = not self.alive
             for door in [] if self.alive else list(self._doors):

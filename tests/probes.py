@@ -1,7 +1,8 @@
 """Kinds for tests: what they do is in their body. Effects go into `effects`, a log without any unique constraint, so
 that no constraint can hide a duplicate.
 
-`python -m tests.probes ARGUMENTS` is `python -m workers ARGUMENTS` with these kinds declared.
+`python -m tests.probes ARGUMENTS` is `python -m workers ARGUMENTS` with these kinds declared, `tests.probes:create_app()` the
+application.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
+from flask import Flask
 from sqlalchemy import text
 
 from jobs.kernel import registry
@@ -100,6 +102,13 @@ def declared() -> Iterator[None]:
     finally:
         for kind in KINDS:
             registry.remove(kind)
+
+
+def create_app() -> Flask:
+    declare()
+    from api.app import create_app as make
+
+    return make()
 
 
 for kind in KINDS:  # who wants them declares them: the catalogue of kinds is a test of its own

@@ -1,10 +1,12 @@
-"""The heart of a worker: a thread that renews the leases held, reaps those of the dead, and bounds an execution."""
+"""The heart of a worker: a thread that renews the leases held, reaps those of the dead, bounds an execution, and adds up what
+the process counts."""
 
 from __future__ import annotations
 
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -13,6 +15,9 @@ import structlog
 
 from jobs.kernel import broker
 from jobs.kernel.command import handles_many
+from jobs.kernel.counting import Counting
+from jobs.kernel.meters import HEARTBEATS, LOST, TIMEOUTS, known
+from jobs.kernel.tally import tally
 from workers.leases import Delivery, Leases
 from workers.registration import Registration
 from workers.work import Work
@@ -60,9 +65,12 @@ class Execution:
 class Heart:
     """Beats as long as the process is well: past the time-out of what it executes it stops, and the process exits."""
 
-    def __init__(self, leases: Leases, registration: Registration | None, lease_seconds: float) -> None:
+    def __init__(
+        self, leases: Leases, registration: Registration | None, lease_seconds: float, counting: Counting | None = None
+    ) -> None:
         self._leases = leases
         self._registration = registration
+        self._counting = counting
         self._lease_seconds = lease_seconds
         self._every = min(1.0, lease_seconds / 4)
         self._renew_every = lease_seconds / 3
@@ -120,12 +128,13 @@ class Heart:
                 self._executions.remove(execution)
 
     def _beat_on(self) -> None:
-        duties = (self._renew_leases, self._reap, self._register)
+        duties = (self._renew_leases, self._reap, self._register, self._add_up)
         while True:
             for duty in duties:
                 try:
                     duty()
                 except broker.LOST:
+                    tally.count(HEARTBEATS, duty.__name__.strip("_"))
                     self.missed_redis()
                 except Exception as error:  # without a heart nobody would notice what has died
                     log.error("heartbeat_failed", duty=duty.__name__, exc_info=error)
@@ -136,6 +145,10 @@ class Heart:
         if self._registration is not None and time.monotonic() - self._registered >= REGISTRATION_SECONDS:
             self._registration.sign_on()
             self._registered = time.monotonic()
+
+    def _add_up(self) -> None:
+        if self._counting is not None:
+            self._counting.add()
 
     def _reap(self) -> None:
         """Put back what the dead had; but not soon after Redis was out of reach, when the living had no chance to
@@ -149,6 +162,9 @@ class Heart:
             holds, late = list(self._holds), [one for one in self._executions if now > one.deadline]
         if late:
             log.error("execution_timed_out", jobs=[work.delivery.id for one in late for work in one.works][:10])
+            for kind in {known(work.kind)[0] for one in late for work in one.works}:
+                tally.count(TIMEOUTS, kind)
+            self._add_up()
             os._exit(70)
         due = now - self._renew_every
         if holds and (self._renewed <= due or any(hold.older(due) for hold in holds)):
@@ -156,8 +172,10 @@ class Heart:
             self._renewed = now
             for hold in holds:
                 hold.renewed(now, lost)
-            if lost := lost & {delivery.id for delivery in self.held()}:
-                log.warning("leases_lost", jobs=len(lost))
+            if gone := [delivery for delivery in self.held() if delivery.id in lost]:
+                log.warning("leases_lost", jobs=len(gone))
+                for queue, jobs in Counter(delivery.queue for delivery in gone).items():
+                    tally.count(LOST, queue, by=jobs)
 
 
 def _time_allowed(works: Sequence[Work]) -> float:

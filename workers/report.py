@@ -1,4 +1,4 @@
-"""The report on a batch: one log line per job, written in one go."""
+"""The report on a batch: one log line per job, written in one go; and what is to be counted of it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import structlog
 from jobs.kernel.log import dumps
 from jobs.kernel.outcome import Again
 from models.views import instant
+from workers.measure import measure
 from workers.settle import Final, Settlement
 from workers.work import Work
 
@@ -20,7 +21,9 @@ def report(works: Sequence[Work], settlements: Sequence[Settlement], worker: str
     """Say how each job of a batch ended. `seconds`: what the whole batch took."""
     by_id = {work.delivery.id: work for work in works}
     common = {"level": "info", "worker": worker, "batch": len(works), "ms": round(seconds * 1000, 2)}
-    events = [_one(by_id[settlement.lease.id], settlement) for settlement in settlements]
+    carried_out = [(by_id[settlement.lease.id], settlement) for settlement in settlements]
+    measure(carried_out, seconds)
+    events = [_one(work, settlement) for work, settlement in carried_out]
     if not _as_json():
         for event in events:
             structlog.get_logger(__name__).info("job", **common | event)

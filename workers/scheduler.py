@@ -25,6 +25,7 @@ import jobs
 from config import Settings
 from jobs.kernel import broker
 from jobs.kernel import log as logs
+from jobs.kernel.counting import Counting
 from jobs.kernel.scripts import script
 from workers.periodic import Periodic
 
@@ -60,6 +61,7 @@ class DueScheduler(Scheduler):
     def __init__(self, redis: Redis, settings: Settings) -> None:
         super().__init__(connection=redis, interval=POLL_SECONDS)
         self._periodic = Periodic(redis, settings)
+        self._counting = Counting(redis)
         self._promote = script(redis, Path(__file__).with_name("promote.lua"))
         self._lock = redis.lock(self.scheduler_lock_key, timeout=LOCK_SECONDS, blocking=False)
         self._stopping = threading.Event()
@@ -76,6 +78,7 @@ class DueScheduler(Scheduler):
                 log.warning("queue_unavailable", error=type(lost).__name__)
             except broker.ResponseError as refusal:
                 log.error("queue_refused", error=str(refusal))
+            self._counting.add()
             if burst:
                 break
             self._stopping.wait(POLL_SECONDS)

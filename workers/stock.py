@@ -10,6 +10,7 @@ from rq import get_current_job
 import jobs
 from config import Settings
 from jobs.kernel import broker, log
+from jobs.kernel.counting import Counting
 from jobs.kernel.policy import QUEUES
 from jobs.kernel.submit import Submitter
 from models.session import writer
@@ -35,14 +36,14 @@ def run_current_job() -> None:
     current = get_current_job()
     if current is None or current.connection is None:
         raise RuntimeError("only an RQ worker may call this")
-    settings, conductor, submitter = _once()
+    settings, conductor, submitter, counting = _once()
     name = current.worker_name or "rq"
     leases = Leases(current.connection, settings, name)
     started = time.monotonic()
     delivery = leases.adopt(current.id)
     if delivery is None:
         return
-    heart = Heart(leases, None, settings.lease_seconds)
+    heart = Heart(leases, None, settings.lease_seconds, counting)
     heart.start()
     works = [opened(delivery)]
     with heart.holding([delivery], started) as hold, heart.beating_for(works):
@@ -51,16 +52,17 @@ def run_current_job() -> None:
     heart.stop()
     report(works, settlements, name, time.monotonic() - started)
     follow_up(submitter, settlements)
+    counting.add()
     final = all(isinstance(settlement.verdict, Final) for settlement in settlements)
     current.result_ttl = settings.final_ttl_seconds if final else KEEP_FOREVER
 
 
 @cache
-def _once() -> tuple[Settings, Conductor, Submitter]:
+def _once() -> tuple[Settings, Conductor, Submitter, Counting]:
     settings = Settings.from_env()
     log.configure(settings)
     jobs.load()
     sessions = writer(settings.write_database_url or settings.database_url, lease_seconds=settings.lease_seconds)
     redis = broker.connect(settings.redis_url)
     conductor = Conductor(sessions, settings, services(settings, QUEUES), Progress(redis).of)
-    return settings, conductor, Submitter(redis, settings)
+    return settings, conductor, Submitter(redis, settings), Counting(redis)

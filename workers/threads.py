@@ -87,6 +87,7 @@ class ThreadWorker(Worker):
             self._one(leases, delivery, since)
         except BaseException as error:  # nobody else would hear of it
             log.critical("process_died", exc_info=error)
+            self._counting.add()
             os._exit(70)
         with self._ended:
             self._free.append(leases)

@@ -6,6 +6,7 @@ the front of its queue, and the process exits.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import secrets
@@ -21,6 +22,7 @@ import structlog
 
 from config import Settings
 from jobs.kernel import broker
+from jobs.kernel.counting import Counting
 from jobs.kernel.submit import Submitter
 from models.session import writer
 from workers.executor import Executor
@@ -61,7 +63,8 @@ class Worker(ABC):
         self._executor = Executor(self._sessions, settings, self._reports)
         self._submitter = Submitter(redis, settings)
         self._registration = Registration(redis, self._queues, self.name)
-        self._heart = Heart(self._leases_apart(), self._registration, settings.lease_seconds)
+        self._counting = Counting(redis)
+        self._heart = Heart(self._leases_apart(), self._registration, settings.lease_seconds, self._counting)
 
     @abstractmethod
     def _turn(self) -> None:
@@ -76,6 +79,7 @@ class Worker(ABC):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._asked_to_stop)
         self._heart.start()
+        atexit.register(self._counting.add)
         gc.collect()
         gc.freeze()  # what is there now stays, and need not be looked through again for garbage
         gc.set_threshold(GARBAGE)
@@ -137,5 +141,6 @@ class Worker(ABC):
         log.warning("worker_gave_up", worker=self.name, jobs=len(held))
         try:
             self._leases_apart().settle([Settlement(delivery, HandBack(in_doubt=True)) for delivery in held])
+            self._counting.add()
         finally:
             os._exit(1)

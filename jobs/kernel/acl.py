@@ -39,6 +39,7 @@ API = Rules(
         *(
             keys.cache("*"),
             keys.METERS,
+            keys.counted("*"),
             keys.PAUSED,
             keys.leases("*"),
             keys.stats("*"),

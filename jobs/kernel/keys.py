@@ -16,6 +16,11 @@ METERS = "millrace:meters"
 """A hash of what is counted of all processes together, to be read at /metrics."""
 
 
+def counted(process: str) -> str:
+    """What a process has added to that last, by number."""
+    return f"{METERS}:{process}"
+
+
 def job(job_id: UUID | str) -> str:
     return f"rq:job:{job_id}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from types import TracebackType
 
@@ -10,11 +11,17 @@ import orjson
 import structlog
 
 from config import Settings
+from jobs.kernel.meters import LOGGED
+from jobs.kernel.tally import tally
 
 TRACEBACK = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
 """Where it was raised, without the values of variables: among them are settings and bodies."""
 
 QUIET = ("alembic", "rq", "rq_scheduler", "rq.worker", "gunicorn.access", "twilio", "urllib3")
+
+LOUD = frozenset({"warning", "error", "critical"})
+EVENT = re.compile(r"[a-z_]{1,60}")
+"""What a line of ours tells of; those of libraries are sentences, and of any number."""
 
 
 def configure(settings: Settings) -> None:
@@ -33,7 +40,7 @@ def configure(settings: Settings) -> None:
         else structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     )
     structlog.configure(
-        processors=[*shared, last],
+        processors=[_counted, *shared, last],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(sys.stdout),
         cache_logger_on_first_use=True,
@@ -46,6 +53,13 @@ def configure(settings: Settings) -> None:
     sys.excepthook = _say_why
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _counted(_logger: object, level: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Count what is wrong by what it is called, wherever it is logged."""
+    if level in LOUD and EVENT.fullmatch(str(line["event"])):
+        tally.count(LOGGED, level, line["event"])
+    return line
 
 
 def _say_why(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

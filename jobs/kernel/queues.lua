@@ -1,7 +1,8 @@
 -- Queues: how each stands, all at one moment, however long they are. KEYS: none.
 -- ARGV: 1 how many final states there are, then these, then the queues.
--- Returns {now in us, how many jobs wait for a time, then per queue {1 where it is paused or 0, leases, per lane {jobs,
--- created_at and due of the first that waits}, jobs by final state: in the last full minute, and ever}}
+-- Returns {now in us, how many jobs wait for a time, for how many of them it has come, 1 where a scheduler acts or 0, then per
+-- queue {1 where it is paused or 0, leases, per lane {jobs, created_at, due and rerun_at of the first that waits}, jobs by final
+-- state: in the last full minute, and ever}}
 -- include clock
 -- include lanes
 local LOOKS = 100 -- at the head of a lane, past ids that workers will pass over as well
@@ -11,8 +12,8 @@ local now = now_us()
 
 local function head(lane)
   for _, id in ipairs(redis.call('LRANGE', lane, 0, LOOKS - 1)) do
-    local found = redis.pcall('HMGET', 'rq:job:' .. id, 'state', 'status', 'created_at', 'due')
-    if (found[1] or found[2]) == 'queued' then return found[3], found[4] end
+    local found = redis.pcall('HMGET', 'rq:job:' .. id, 'state', 'status', 'created_at', 'due', 'rerun_at')
+    if (found[1] or found[2]) == 'queued' then return found[3], found[4], found[5] end
   end
 end
 
@@ -31,13 +32,15 @@ local function last_minute(queue)
   return keys
 end
 
-local reply = {digits(now), redis.call('ZCARD', 'rq:scheduler:scheduled_jobs')}
+local SCHEDULED = 'rq:scheduler:scheduled_jobs'
+local reply = {digits(now), redis.call('ZCARD', SCHEDULED),
+  redis.call('ZCOUNT', SCHEDULED, '-inf', string.format('%.3f', now / 1000000)), redis.call('EXISTS', 'rq:scheduler_lock')}
 for at = first, #ARGV do
   local queue, waiting = ARGV[at], {}
   for place, lane in ipairs(LANES) do
     local key = 'rq:queue:' .. queue .. lane
-    local created, due = head(key)
-    waiting[place] = {redis.call('LLEN', key), created or '', due or ''}
+    local created, due, rerun = head(key)
+    waiting[place] = {redis.call('LLEN', key), created or '', due or '', rerun or ''}
   end
   reply[#reply + 1] = {redis.call('SISMEMBER', 'millrace:paused', queue), redis.call('ZCARD', 'millrace:leases:' .. queue),
     waiting, counted(last_minute(queue)), counted({'millrace:stats:' .. queue})}

@@ -20,7 +20,7 @@ for at = FIRST, #ARGV, FIELDS do
   else
     redis.call('UNLINK', key)
     redis.call('ZREM', 'rq:failed:' .. queue, id)
-    local fields = {'created_at', iso(tonumber(ARGV[at + 8])), 'origin', lane, 'description', kind, 'data', ARGV[at + 3],
+    local fields = {'created_at', iso(tonumber(ARGV[at + 8])), 'rerun_at', digits(now_us()), 'origin', lane, 'description', kind, 'data', ARGV[at + 3],
       'timeout', ARGV[at + 6], 'status', 'queued', 'state', 'queued', 'run', run,
       'attempts', 0} -- none of this run, but a worker has had it
     for name, value in pairs({owner = owner, fingerprint = ARGV[at + 5], target = ARGV[at + 7], due = ARGV[at + 9],

@@ -86,6 +86,7 @@ def test_a_service_is_told_of_its_own_roles_and_of_no_other_password(name: str, 
         ("TWILIO_ACCOUNT_SID", ("web", "calls")),
         ("TWILIO_AUTH_TOKEN", ("web", "calls")),
         ("EVENT_SINK_URL", ("worker", "deliveries")),
+        ("METRICS_TOKEN", ("web",)),
     ],
 )
 def test_only_who_needs_it_knows_the_way_to_a_service_outside(name: str, setting: str, whose: tuple[str, ...]) -> None:

@@ -80,6 +80,7 @@ def make_app(settings: Settings, people: dict[str, Person], redis_server: Redis)
     for app in made:
         own: Services = app.extensions[NAME]
         own.waiting.close()
+        own.counting.close()
         own.readers.kw["bind"].dispose()
         own.redis.close()
 

@@ -15,4 +15,4 @@ def test_a_line_that_is_too_long_is_not_joined_and_keeps_no_other(monkeypatch: p
     with pytest.raises(Overloaded):
         threads.beside_greenlets(lambda: 1, "writes")
     assert threads.beside_greenlets(lambda: 1, "sign-in") == 1
-    assert threads.waiting == {"sign-in": 0, "writes": threads.LINE}
+    assert threads.waiting == {"sign-in": 0, "writes": threads.LINE, "metrics": 0}
