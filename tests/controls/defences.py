@@ -63,7 +63,7 @@ DEFENCES = (
     ),
     Defence(
         "foreign is absent, for writes",
-        "api/writes.py",
+        "api/targets.py",
         "return owner is not None and who is not None and who.sees(owner)",
         "return owner is not None",
         f"{ACCESS} -k somebody_elses",
@@ -203,7 +203,7 @@ DEFENCES = (
     ),
     Defence(
         "what an ended session left to be done to accounts is forbidden",
-        "api/writes.py",
+        "api/submissions.py",
         "session_version=who.session_version if who and value.policy.in_session else None",
         "session_version=None",
         f"{USERS} -k left_to_be_done",
