@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
@@ -50,6 +50,19 @@ class Ledger:
         if kept is not None and job is kept:
             self._telling.tell([kept], live=live)
         return job
+
+    def find_many(self, ids: Sequence[UUID]) -> dict[UUID, JobRecord | None]:
+        """Those jobs that are there, as they now are, by their ids and without results; None for one that only PostgreSQL could
+        tell of, which does not answer. Raises QueueDown where Redis does not."""
+        try:
+            live = {job.id: job for job in self._live_records(ids)}
+        except broker.LOST as lost:
+            raise QueueDown from lost
+        try:
+            kept = self.receipts(ids)
+        except DATABASE_ERRORS:
+            return {one: None if (job := live.get(one)) is None or job.perhaps_final else job for one in ids}
+        return {one: job for one in ids if (job := newest(live.get(one), kept.get(one)))}
 
     def receipt(self, job_id: UUID) -> JobRecord | None:
         """The job's receipt, from PostgreSQL alone."""
@@ -141,7 +154,7 @@ class Ledger:
             pipe.zrevrangebyscore(keys.live_jobs(name), newest_score, "-inf", start=0, num=WINDOW, withscores=True)
         return pipe.execute() if owners else []
 
-    def _live_records(self, ids: list[UUID]) -> list[JobRecord]:
+    def _live_records(self, ids: Sequence[UUID]) -> list[JobRecord]:
         if not ids:
             return []
         pipe = self._redis.pipeline(transaction=False)
