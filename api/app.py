@@ -10,7 +10,7 @@ from flask_migrate import Migrate
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import jobs
-from api import auth, body, cli, docs, headers, health, openapi, problems, reads, twilio_inbound, writes
+from api import auth, body, bulk, cli, docs, headers, health, openapi, problems, reads, twilio_inbound, writes
 from api import jobs as job_reads
 from api.access import Named
 from api.cache import Cache
@@ -43,7 +43,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     headers.register(app, settings)
     problems.register(app)
     app.extensions[NAME] = _services(app, settings)
-    for part in (auth, writes, job_reads, reads, twilio_inbound, health, openapi, docs):
+    for part in (auth, writes, bulk, job_reads, reads, twilio_inbound, health, openapi, docs):
         part.register(app)
     cli.register(app)
     Migrate(app, SimpleNamespace(metadata=Base.metadata), directory="migrations")

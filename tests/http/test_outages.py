@@ -136,6 +136,7 @@ CLOSED: dict[tuple[str, str], Any] = {
     ("DELETE", "/v1/auth/sessions/<id>"): None,
     ("GET", "/v1/circuits"): None,
     ("GET", "/v1/events/circuit-status"): None,
+    ("POST", "/v1/bulk"): None,
     ("POST", "/v1/calls"): CALL,
     ("POST", "/v1/events"): {"name": "invoice.paid"},
     ("PATCH", "/v1/calls/<id>"): {"status": "canceled"},
