@@ -125,16 +125,15 @@ class Sender:
             one.refusal = understood(error)
 
     def _count(self, command: Command) -> None:
-        limits = self._own.limits
         if given_passwords(command):  # to hash one costs more than all the rest
-            limits.count_caller(self._who)
-        told = g.get("limit_state")
-        try:
-            for limit in command.policy.limits:
-                if not limit.per_job:
-                    limits.count(limit, command, self._who)
-        finally:
-            g.limit_state = told
+            self._own.limits.count_caller(self._who)
+        for limit in command.policy.limits:
+            if not limit.per_job:
+                told = g.get("limit_state")
+                try:
+                    self._own.limits.count(limit, command, self._who)
+                finally:
+                    g.limit_state = told
 
     def _look_for_earlier(self, sent: Sequence[Sent]) -> None:
         """Find the jobs that earlier requests with these keys have left receipts of. Their targets may be gone by now."""

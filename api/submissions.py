@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
 from uuid import UUID
 
@@ -22,11 +24,12 @@ from jobs.kernel.submit import Accepted, Submission, fingerprint, keyed_id, new_
 
 def submission(who: Caller | None, value: Command, route: Route, target: UUID | None, asked: Terms) -> Submission:
     """The submission of a command on these terms; its passwords are hashed. Raises Overloaded."""
-    user, sender, secret = who.id if who else None, _sender(who, value), services().settings.secret_key
+    own, user, sender = services(), who.id if who else None, _sender(who, value)
     if asked.key is None or sender is None:
-        job_id, mark, value = new_id() if user else secret_id(), None, _sealed(value)
+        job_id, mark, value = new_id() if user else secret_id(), None, _sealed(value, lambda: None)
     else:
-        job_id, value = keyed_id(secret, sender, asked.key), _sealed(value, salt_of(secret, sender, asked.key))
+        named_so = own.settings.secret_key, sender, asked.key
+        job_id, value = keyed_id(*named_so), _sealed(value, partial(salt_of, *named_so))
         place = f"{route.method} {route.path.replace('{id}', str(target))}"
         mark = fingerprint(place, value.model_dump(mode="json", exclude_unset=True), asked.run_at, asked.if_match)
     return Submission(
@@ -38,9 +41,9 @@ def submission(who: Caller | None, value: Command, route: Route, target: UUID | 
         run_at=asked.run_at,
         fingerprint=mark,
         request_id=request_id(),
-        notify=services().waiting.channel if asked.wait else None,
+        notify=own.waiting.channel if asked.wait else None,
         session_version=who.session_version if who and value.policy.in_session else None,
-        caps=services().limits.of_job(value, who),
+        caps=own.limits.of_job(value, who),
         priority=asked.priority,
     )
 
@@ -74,9 +77,10 @@ def _sender(who: Caller | None, value: Command) -> UUID | None:
     return UUID(bytes=sha256(named_so.encode()).digest()[:16]) if named_so is not None else None
 
 
-def _sealed(value: Command, salt: bytes | None = None) -> Command:
+def _sealed(value: Command, salt_of_key: Callable[[], bytes | None]) -> Command:
     """The command with passwords hashed. The same key salts alike, so that what is asked again is the same command."""
     if not given_passwords(value):
         return value
+    salt = salt_of_key()
     with aside():
         return sealed(value, lambda password: beside_greenlets(lambda: passwords.hashed(password, salt), "writes"))

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, bindparam, select
+from sqlalchemy import ARRAY, ColumnElement, Select, Uuid, any_, bindparam, literal, select
 
 from api.flight import aside
 from api.services import services
@@ -33,7 +33,8 @@ def has(target: UUID | None, owner_of: Select[UUID], who: Caller | None) -> bool
 def seen(target: Target, ids: Collection[UUID], who: Caller) -> set[UUID]:
     """Those of many that are there for `who`. Raises one of DATABASE_ERRORS."""
     with aside(), services().readers() as session:
-        found = session.execute(select(target.id, target.owner_id).where(target.id.in_(ids), *_living(target)))
+        asked = target.id == any_(literal(list(ids), ARRAY(Uuid)))
+        found = session.execute(select(target.id, target.owner_id).where(asked, *_living(target)))
         return {row for row, owner in found if _sees(who, owner)}
 
 
