@@ -60,9 +60,11 @@ def send() -> Response:
     lines = _lines(_whole())
     keys = [f"{key}\0{place}" if key is not None else None for place in range(len(lines))]
     sender = Sender(caller())
-    sent = [one for some in _together(lines) for one in sender.send([(lines[at], keys[at]) for at in some])]
-    bind_contextvars(lines=len(sent), accepted=sum(one.accepted for one in sent))
-    answer = b"".join([orjson.dumps(_told(one), option=orjson.OPT_APPEND_NEWLINE) for one in sent])
+    answer = b""
+    for some in _together(lines):
+        sent = sender.send([(lines[place], keys[place]) for place in some])
+        answer += b"".join([orjson.dumps(_told(one), option=orjson.OPT_APPEND_NEWLINE) for one in sent])
+    bind_contextvars(lines=len(lines), accepted=sender.accepted)
     return Complete(answer, 200, content_type=NDJSON)
 
 

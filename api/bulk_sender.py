@@ -31,8 +31,9 @@ from jobs.kernel.submit import Accepted, Result, Submission
 from models.session import DATABASE_ERRORS
 from models.views import ident
 
-TURN = 0.005
-"""Seconds after which whoever else is served by this process has a turn."""
+TURN, PAUSE = 0.005, 0.0001
+"""Seconds after which whoever else is served by this process has a turn, and at least for how long: without any, gevent comes
+back up to fifty times before it looks at a socket."""
 
 T = TypeVar("T")
 
@@ -49,10 +50,6 @@ class Sent:
     taken: Accepted | None = None
     job: JobRecord | None = None
 
-    @property
-    def accepted(self) -> bool:
-        return self.refusal is None and (self.taken is not None or self.job is not None)
-
 
 class Sender:
     """Sends the lines of one bulk."""
@@ -62,7 +59,8 @@ class Sender:
         self._own = services()
         self._limit = self._own.limits.of_lines(who.id)
         self._session = named(who.id, who.session)
-        self._accepted = 0
+        self.accepted = 0
+        """How many lines were, so far."""
         self._queue_away = self._database_away = False
         self._turn_ends = perf_counter() + TURN
 
@@ -75,8 +73,8 @@ class Sender:
             self._make(one)
         self._look_for_earlier(sent)
         self._submit([one for one in sent if one.submission and not one.refusal and not one.job])
-        self._accepted += sum(one.accepted for one in sent)
-        if self._queue_away and not self._accepted:
+        self.accepted += sum(one.refusal is None for one in sent)
+        if self._queue_away and not self.accepted:
             raise QueueDown
         self._look_for_repeated([one for one in sent if one.taken and not one.taken.fresh])
         return sent
@@ -90,12 +88,12 @@ class Sender:
             if not line.command.admits(self._who.role, self._who.id):
                 raise Forbidden
         except Exception as error:  # noqa: BLE001 - one bad line spoils no other
-            return Sent(refusal=understood(error))
+            return Sent(refusal=_told(error))
         return Sent(line)
 
     def _take_turns(self) -> None:
         if perf_counter() > self._turn_ends:
-            sleep(0)
+            sleep(PAUSE)
             self._turn_ends = perf_counter() + TURN
 
     def _look_for_targets(self, sent: Sequence[Sent]) -> None:
@@ -122,7 +120,7 @@ class Sender:
                 raise NotFound
             one.submission = submission(self._who, command, route, target, asked)
         except Exception as error:  # noqa: BLE001 - one bad line spoils no other
-            one.refusal = understood(error)
+            one.refusal = _told(error)
 
     def _count(self, command: Command) -> None:
         if given_passwords(command):  # to hash one costs more than all the rest
@@ -196,3 +194,8 @@ class Sender:
                 one.refusal = DatabaseDown()
             else:
                 one.job = job
+
+
+def _told(error: Exception) -> AppError:
+    """What an error is to clients, and no more: by what it has passed it would keep the whole bulk, in a circle."""
+    return understood(error).with_traceback(None)

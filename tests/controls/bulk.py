@@ -41,7 +41,7 @@ DEFENCES = (
     Defence(
         "others have turns while a bulk is read",
         "api/bulk_sender.py",
-        "            sleep(0)\n",
+        "            sleep(PAUSE)\n",
         "",
         f"{FAULTS} -k others_are_served",
     ),
