@@ -24,23 +24,12 @@ from models.views import spelled_id
 DEEPEST = body.DEEPEST + 1
 """A line is a body, and what is around it."""
 
-Body = Annotated[
-    dict[str, Any],
-    Field(description="as its kind's own request takes it", examples=[{"services": ["123"], "total_fee": "100.00"}]),
+Key = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[\x20-\x7e]+$")]
+RunAt = Annotated[Time, AfterValidator(terms.near)]
+Target = Annotated[
+    str | None, Field(description="the id in the route of its kind, where that has one, and nowhere else")
 ]
-Key = Annotated[
-    str,
-    Field(
-        min_length=1,
-        max_length=255,
-        pattern=r"^[\x20-\x7e]+$",
-        description="as the header `Idempotency-Key` of a single write",
-        examples=["order-2026-017"],
-    ),
-]
-RunAt = Annotated[Time, AfterValidator(terms.near), Field(description="at most 30 days ahead")]
-Target = Annotated[str, Field(description="the id in the route of kinds that have one, and of no others")]
-IfMatch = Annotated[str, Field(description="as the header `If-Match`, where there is a target", examples=['"v1"'])]
+IfMatch = Annotated[str | None, Field(description="as the header `If-Match`, where there is a target")]
 
 
 class Members(BaseModel):
@@ -48,25 +37,31 @@ class Members(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    idempotency_key: Key | None = None
-    run_at: RunAt | None = None
-    priority: Priority = Priority.NORMAL
+    idempotency_key: Key | None = Field(
+        None, description="as the header `Idempotency-Key`", examples=["order-2026-017"]
+    )
+    run_at: RunAt | None = Field(None, description="when it is to run: at most 30 days ahead")
+    priority: Priority = Field(Priority.NORMAL, description="whether it is taken before, with, or after the rest")
 
 
 class Targeted(Members):
     """What lines may say of kinds that have a target."""
 
-    target: Target
-    if_match: IfMatch | None = None
+    target: str
+    if_match: IfMatch = None
 
 
 class BulkLine(Members):
     """One write of a bulk: one JSON object in a line."""
 
-    kind: str = Field(description="of a command, as its operation says", examples=["orders.place"])
-    body: Body | None = None
-    target: Target | None = None
-    if_match: IfMatch | None = None
+    kind: str = Field(description="as the operation says that sends one alone", examples=["orders.place"])
+    body: dict[str, Any] | None = Field(
+        None,
+        description="as that operation takes it; needed where that has one",
+        examples=[{"services": ["123"], "total_fee": "100.00"}],
+    )
+    target: Target = None
+    if_match: IfMatch = None
 
 
 class Line(NamedTuple):
