@@ -152,6 +152,7 @@ class Settings(BaseSettings):
     final_ttl_seconds: int = Field(900, ge=1, description="how long a final job's hash stays in Redis")
 
     rate_limit_user: str = Field("600/minute", description="requests of one user; empty: no limit")
+    rate_limit_bulk_lines: str = Field("60000/minute", description="lines of one user's bulks")
     rate_limit_register: str = Field("5/hour", description="registrations from one address")
     rate_limit_login_address: str = Field("10/minute", description="logins from one address")
     rate_limit_login_account: str = Field("5/minute", description="logins to one account")
@@ -227,6 +228,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         "rate_limit_user",
+        "rate_limit_bulk_lines",
         "rate_limit_register",
         "rate_limit_login_address",
         "rate_limit_login_account",

@@ -114,6 +114,20 @@ def ends_sessions(view: View) -> View:
     return guarded
 
 
+def submits(view: View) -> View:
+    """Declare what queues jobs by hand, for whoever is signed in. It counts against the caller's limit before it is looked at, and
+    is not done without Redis. Such a view raises SessionEnded, RateLimited, QueueDown, QueueFull, and what `guard` says."""
+
+    @wraps(view)
+    def counted(**arguments: Any) -> ResponseReturnValue:
+        services().limits.count_caller(caller())
+        return view(**arguments)
+
+    guarded = guard(Access.USER)(counted)
+    vars(guarded)["answers"] = True
+    return guarded
+
+
 def count_in_session(who: Caller, place: Place | None = None) -> Looked:
     """Count what somebody asks whose session lasts, and see whether its answer is kept. Without Redis nothing is counted, and
     PostgreSQL knows whose sessions have all ended. Raises SessionEnded, RateLimited."""

@@ -13,6 +13,7 @@ import jobs
 from api import (
     auth,
     body,
+    bulk,
     cli,
     docs,
     headers,
@@ -57,6 +58,7 @@ from models.session import reader
 PARTS = (
     auth,
     writes,
+    bulk,
     job_reads,
     job_control,
     job_events,

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
 from jobs.kernel.command import Command
-from jobs.kernel.errors import BadRequest, Invalid
+from jobs.kernel.errors import BadRequest, Invalid, TooLarge
 from jobs.kernel.field_errors import MOST_ERRORS, FieldErrors, field_errors, name_of
 
 MAX_BYTES = Command.most_bytes
@@ -43,9 +43,14 @@ def read(model: type[BaseModel], *, optional: bool = False) -> bytes:
     kind = request.mimetype
     if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
         raise UnsupportedMediaType("The body must be application/json.")
+    only_utf8()
+    return raw
+
+
+def only_utf8() -> None:
+    """Raises UnsupportedMediaType where the request says that its JSON is in another encoding."""
     if request.mimetype_params.get("charset", "utf-8").lower() != "utf-8":
         raise UnsupportedMediaType("JSON is sent in UTF-8 (RFC 8259 §8.1).")
-    return raw
 
 
 def whole(most: int = MAX_BYTES) -> bytes:
@@ -70,26 +75,39 @@ def _goes_on() -> bool:
 
 
 def parse(model: type[M], raw: bytes) -> tuple[M | None, FieldErrors]:
-    """The model in a body, or all that is wrong with its fields. Raises BadRequest for what is not JSON, and
-    RequestEntityTooLarge for more than MOST_PARTS.
+    """The model in a body, or all that is wrong with its fields. Raises what `tree` raises.
 
     It is parsed twice: pydantic takes the last of repeated names in silence, so the standard library looks first.
     """
+    _, plain, errors = tree(raw)
+    return validated(model, plain, errors)
+
+
+def tree(raw: bytes, deepest: int = DEEPEST) -> tuple[Any, bytes, FieldErrors]:
+    """JSON as values; the same as JSON, without what pydantic or PostgreSQL would trip over; and all such that was in it. Raises
+    BadRequest for what is not JSON, and TooLarge for more than MOST_PARTS.
+    """
     errors: FieldErrors = []
     if len(raw) > MAX_BYTES and _has_too_many_parts(raw):
-        raise RequestEntityTooLarge
-    if _is_too_deep(raw):
-        raise _unreadable(f"nested more than {DEEPEST} levels deep")
+        raise TooLarge
+    if _is_too_deep(raw, deepest):
+        raise _unreadable(f"nested more than {deepest} levels deep")
     try:
-        tree, repeats = _decoded(raw)
-        if repeats or (b"\\u" in raw and _may_have_traps(tree)):
-            raw = json.dumps(_without_traps(tree, (), errors)).encode()
+        value, repeats = _decoded(raw)
+        if repeats or (b"\\u" in raw and _may_have_traps(value)):
+            raw = json.dumps(_without_traps(value, (), errors)).encode()
     except json.JSONDecodeError as broken:
-        raise _unreadable(f"{broken.msg} at line {broken.lineno}, column {broken.colno}") from None
+        line = f"line {broken.lineno}, " if broken.lineno > 1 else ""
+        raise _unreadable(f"{broken.msg} at {line}column {broken.colno}") from None
     except UnicodeDecodeError:
         raise _unreadable("not UTF-8") from None
     except ValueError as broken:  # a number of thousands of digits, or a constant that JSON does not have
         raise _unreadable(str(broken).partition(";")[0]) from None
+    return value, raw, errors
+
+
+def validated(model: type[M], raw: bytes, errors: FieldErrors) -> tuple[M | None, FieldErrors]:
+    """The model in JSON that `tree` has found good, or all that is wrong with its fields, beside `errors`."""
     try:
         return model.model_validate_json(raw), errors
     except ValidationError as refused:
@@ -112,16 +130,16 @@ def _has_too_many_parts(raw: bytes) -> bool:
     return raw.count(b",") > MOST_PARTS and _outside_strings(raw, _NO_COMMAS).count(b",") > MOST_PARTS
 
 
-def _is_too_deep(raw: bytes) -> bool:
-    """Whether JSON nests deeper than DEEPEST, as far as it can be read.
+def _is_too_deep(raw: bytes, deepest: int) -> bool:
+    """Whether JSON nests deeper than that, as far as it can be read.
 
     Few bodies have so many brackets at all. Of the others, all that is no bracket or stands in a string is left out;
     what is left is steps, up and down.
     """
-    if raw.count(b"{") + raw.count(b"[") <= DEEPEST:
+    if raw.count(b"{") + raw.count(b"[") <= deepest:
         return False
     steps = _outside_strings(raw, _NO_BRACKETS).translate(_STEPS)
-    return any(map(DEEPEST.__lt__, accumulate(memoryview(steps).cast("b"))))
+    return any(map(deepest.__lt__, accumulate(memoryview(steps).cast("b"))))
 
 
 def _outside_strings(raw: bytes, but: bytes) -> bytes:
@@ -209,4 +227,4 @@ _REPEATING = json.JSONDecoder(object_pairs_hook=_repeating, parse_constant=_no_c
 
 
 def _unreadable(why: str) -> BadRequest:
-    return BadRequest(f"The body is not JSON that can be read: {why}.", code="malformed_json")
+    return BadRequest(f"This is not JSON that can be read: {why}.", code="malformed_json")

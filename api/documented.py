@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 View = TypeVar("View", bound=Callable[..., Any])
 ATTRIBUTE = "__documented__"
+NDJSON = "application/x-ndjson"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +20,20 @@ class EventsOf:
     model: type[BaseModel]
 
 
-Answer = type[BaseModel] | EventsOf | str | None
-"""The model of a body, that of events, the media type of what is neither, or None for nothing."""
+@dataclass(frozen=True, slots=True)
+class LinesOf:
+    """Lines of JSON, each of which the model describes."""
+
+    model: type[BaseModel]
+
+
+Answer = type[BaseModel] | EventsOf | LinesOf | str | None
+"""The model of a body, that of events or of lines, the media type of what is none of these, or None for nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Documented:
-    """One operation. `responses`: by status. `form`: the model of a body that comes as a form. `problems`: statuses answered with a problem. `conditional`: it has an ETag and knows If-None-Match. `takes`
+    """One operation. `responses`: by status. `form`: the model of a body that comes as a form; `lines`: that of each line of one. `problems`: statuses answered with a problem. `conditional`: it has an ETag and knows If-None-Match. `takes`
     and `sends`: headers, by their names in `api.components`. `by_cookie`: what it needs may come in the refresh cookie.
     `by_token`: it looks at the token itself, which need not be a caller's."""
 
@@ -35,6 +43,7 @@ class Documented:
     query: type[BaseModel] | None = None
     body: type[BaseModel] | None = None
     form: type[BaseModel] | None = None
+    lines: type[BaseModel] | None = None
     responses: Mapping[int, Answer] = field(default_factory=dict)
     problems: tuple[int, ...] = ()
     conditional: bool = False
@@ -57,6 +66,7 @@ def documented(
     query: type[BaseModel] | None = None,
     body: type[BaseModel] | None = None,
     form: type[BaseModel] | None = None,
+    lines: type[BaseModel] | None = None,
     problems: tuple[int, ...] = (),
     conditional: bool = False,
     waits: bool = False,
@@ -79,6 +89,7 @@ def documented(
             query=query,
             body=body,
             form=form,
+            lines=lines,
             responses={status: response, **(others or {})},
             problems=problems,
             conditional=conditional,
@@ -111,6 +122,6 @@ def sending(view: View, header: str) -> View:
 
 def model_of(answer: Answer) -> type[BaseModel] | None:
     """What describes what is answered; None where nothing does."""
-    if isinstance(answer, EventsOf):
+    if isinstance(answer, EventsOf | LinesOf):
         return answer.model
     return answer if isinstance(answer, type) else None

@@ -58,6 +58,7 @@ class Limits:
         self._limiter.init_app(app)
         self._counters = cast(Counters, self._limiter.storage)
         self._of_write = lru_cache(KNOWN)(self._limit_of_write)
+        self._lines = self._items["rate_limit_bulk_lines"]
 
     def of_write(self, user: UUID) -> Limit | None:
         """What the submit script is to count a write against."""
@@ -67,6 +68,10 @@ class Limits:
         if self._user is None:
             return None
         return self._window(self._user, "user", user)
+
+    def of_lines(self, user: UUID) -> Limit | None:
+        """What the submit script is to count each line of a bulk against."""
+        return self._window(self._lines, "lines", user) if self._lines else None
 
     def of_job(self, command: Command, who: Caller | None) -> tuple[Limit, ...]:
         """What the submit script is to count a job against, if it makes one."""

@@ -99,7 +99,7 @@ def _schemas(spec: APISpec, routes: list[Documented | type[Command]]) -> compone
     for said in routes:
         if isinstance(said, Documented):
             outputs |= {model: None for answer in said.responses.values() if (model := documented.model_of(answer))}
-            inputs |= {model: None for model in (said.body, said.form) if model}
+            inputs |= {model: None for model in (said.body, said.form, said.lines) if model}
         elif said.model_fields:
             inputs[said] = None
     asked: list[tuple[type[BaseModel], JsonSchemaMode]] = [(model, "validation") for model in inputs]

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from api import components
 from api.components import Names
-from api.documented import Answer, Documented, EventsOf
+from api.documented import NDJSON, Answer, Documented, EventsOf, LinesOf
 from api.schemas import Job
 from jobs.kernel.command import Command, Route
 from jobs.kernel.outcome import State
@@ -79,13 +79,13 @@ def of_view(path: str, method: str, said: Documented, access: Access, names: Nam
         operation["description"] = said.description
     if said.conditional:
         operation["responses"]["304"] = {"description": "Not modified", "headers": headers}
-    if said.body:
-        content = {"schema": names[said.body], **_example(said.body)}
-        operation["requestBody"] = {"required": said.body_required, "content": {"application/json": content}}
+    if sent := said.body or said.lines:
+        content = {NDJSON if said.lines else "application/json": {"schema": names[sent], **_example(sent)}}
+        operation["requestBody"] = {"required": said.body_required, "content": content}
     if posted := said.form and method != "get":
         content = {"schema": names[said.form], **_example(said.form)}
         operation["requestBody"] = {"content": {"application/x-www-form-urlencoded": content}}
-    wrong = ((422,) if said.query or said.waits else ()) + ((400, 408, 413, 415, 422) if said.body else ())
+    wrong = ((422,) if said.query or said.waits else ()) + ((400, 408, 413, 415, 422) if sent else ())
     wrong += (400, 408, 413) if posted else ()
     wrong += (401, 429) if access is not Access.ANYONE else ()
     wrong += (503,) if path not in NEVER_REFUSED else ()
@@ -101,6 +101,8 @@ def _answer(status: int, body: Answer, headers: dict[str, Any], names: Names) ->
         answer["content"] = {body: {"schema": {"type": "object" if body.endswith("json") else "string"}}}
     elif isinstance(body, EventsOf):
         answer["content"] = {"text/event-stream": {"schema": _event(names[body.model])}}
+    elif isinstance(body, LinesOf):
+        answer["content"] = {NDJSON: {"schema": names[body.model]}}
     elif body is not None:
         answer["content"] = {"application/json": {"schema": names[body]}}
     return answer

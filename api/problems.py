@@ -41,12 +41,7 @@ def register(app: Flask) -> None:
     """Render every error that leaves a view, and those of Flask itself."""
     app.register_error_handler(AppError, render)
     app.register_error_handler(HTTPException, _of_http)
-    app.register_error_handler(DBAPIError, _of_database)
-    app.register_error_handler(PoolTimeout, lambda _: render(DatabaseDown()))
-    for lost in broker.LOST:
-        app.register_error_handler(lost, lambda _: render(QueueDown()))
-    app.register_error_handler(broker.ResponseError, _of_redis)
-    app.register_error_handler(Exception, _of_defect)
+    app.register_error_handler(Exception, lambda error: render(understood(error)))
 
 
 def render(error: AppError) -> Response:
@@ -63,10 +58,18 @@ def of_status(status: int) -> dict[str, Any]:
     return _problem(status, HTTPStatus(status).phrase)
 
 
-def _of_redis(refusal: broker.ResponseError) -> Response:
-    """A command that Redis refused."""
-    unavailable = broker.unavailable(refusal)
-    return render(unavailable) if unavailable else _of_defect(refusal)
+def understood(error: Exception) -> AppError:
+    """What an error is to clients. One that nobody foresaw goes into the log."""
+    match error:
+        case AppError():
+            return error
+        case DBAPIError():
+            return _of_database(error)
+        case PoolTimeout():
+            return DatabaseDown()
+        case broker.ResponseError():
+            return broker.unavailable(error) or _of_defect(error)
+    return QueueDown() if isinstance(error, broker.LOST) else _of_defect(error)
 
 
 def _response(problem: dict[str, Any]) -> Response:
@@ -88,14 +91,14 @@ def _problem(status: int, title: str, detail: str | None = None) -> dict[str, An
     return {"type": type_prefix + code, "title": title, "status": status, "detail": told, "code": code}
 
 
-def _of_database(error: DBAPIError) -> Response:
+def _of_database(error: DBAPIError) -> AppError:
     if isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated:
         log.warning("database_unavailable", error=type(error.orig).__name__)
-        return render(DatabaseDown())
+        return DatabaseDown()
     return _of_defect(error)
 
 
-def _of_defect(error: Exception) -> Response:
+def _of_defect(error: Exception) -> AppError:
     """Anything that nobody foresaw: where it happened goes into the log, and nothing of it to the client.
 
     Local variables are left out of it, and the texts of errors that quote values: they may hold what a log must not.
@@ -103,4 +106,4 @@ def _of_defect(error: Exception) -> Response:
     quotes = isinstance(error, DBAPIError | ValidationError)
     where = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in extract_tb(error.__traceback__)]
     log.error("defect", error=type(error).__name__, detail=None if quotes else str(error), trace=where)
-    return render(AppError("Something went wrong here; it has been logged under this request id."))
+    return AppError("Something went wrong here; it has been logged under this request id.")

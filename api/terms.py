@@ -9,6 +9,7 @@ from typing import Annotated, TypeVar
 
 from flask import request
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from werkzeug.datastructures import ETags
 from werkzeug.http import parse_list_header
 
 from api.reads.pages import QueryTime
@@ -23,7 +24,7 @@ M = TypeVar("M", bound=BaseModel)
 WAIT = re.compile(r"wait\s*=\s*\"?([^\";]*)\"?", re.IGNORECASE)
 
 
-def _near(moment: datetime) -> datetime:
+def near(moment: datetime) -> datetime:
     if moment > datetime.now(UTC) + MOST_AHEAD:
         raise ValueError(f"should be at most {MOST_AHEAD.days} days ahead")
     return moment
@@ -34,7 +35,7 @@ class WriteQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    run_at: Annotated[QueryTime, AfterValidator(_near)] | None = None
+    run_at: Annotated[QueryTime, AfterValidator(near)] | None = None
     priority: Priority = Priority.NORMAL
 
 
@@ -59,19 +60,27 @@ def of_request() -> tuple[Terms, FieldErrors]:
     environ = request.environ
     if HEADERS.isdisjoint(environ) and not environ.get("QUERY_STRING"):
         return PLAIN, []
-    key, tags = environ.get("HTTP_IDEMPOTENCY_KEY"), environ.get("HTTP_IF_MATCH")
+    tags = environ.get("HTTP_IF_MATCH")
     errors: FieldErrors = []
-    if key is not None and not KEY.fullmatch(key):
-        errors.append({"field": "Idempotency-Key", "message": "Should be 1 to 255 printable ASCII characters"})
+    key = _key(errors)
     query = _query_of_write(errors)
     terms = Terms(
         key=key,
-        if_match=_strong_tags() if tags is not None else None,
+        if_match=strong_tags(request.if_match) if tags is not None else None,
         run_at=query.run_at,
         wait=_wait(errors),
         priority=query.priority,
     )
     return terms, errors
+
+
+def key_of_request() -> str | None:
+    """The present request's `Idempotency-Key`. Raises Invalid."""
+    errors: FieldErrors = []
+    key = _key(errors)
+    if errors:
+        raise Invalid(errors=errors)
+    return key
 
 
 def wait_of_request() -> int:
@@ -109,6 +118,13 @@ def _query_of_write(errors: FieldErrors) -> WriteQuery:
     return asked or WriteQuery()
 
 
+def _key(errors: FieldErrors) -> str | None:
+    key: str | None = request.environ.get("HTTP_IDEMPOTENCY_KEY")
+    if key is not None and not KEY.fullmatch(key):
+        errors.append({"field": "Idempotency-Key", "message": "Should be 1 to 255 printable ASCII characters"})
+    return key
+
+
 def _wait(errors: FieldErrors) -> int:
     """RFC 7240 §4.3; preferences that are not ours are ignored, as §2 of it asks."""
     for preference in parse_list_header(request.headers.get("Prefer", "")):
@@ -121,7 +137,6 @@ def _wait(errors: FieldErrors) -> int:
     return 0
 
 
-def _strong_tags() -> tuple[str, ...]:
+def strong_tags(tags: ETags) -> tuple[str, ...]:
     """The strong tags of If-Match: weak ones never match (RFC 9110 §13.1.1), so that none is left of them."""
-    tags = request.if_match
     return ("*",) if tags.star_tag else tuple(sorted(tags.as_set()))

@@ -28,6 +28,7 @@ PASSWORD = "Correct-horse1"
 NO_LIMITS = {
     "rate_limit_register": "",
     "rate_limit_user": "",
+    "rate_limit_bulk_lines": "",
     "rate_limit_login_address": "",
     "rate_limit_login_account": "",
     "rate_limit_calls_user": "",

@@ -117,6 +117,7 @@ def backend() -> Iterator[Backend]:
                 "SECRET_KEY": secrets.token_urlsafe(48),
                 "JWT_SECRET_KEY": secrets.token_urlsafe(48),
                 "RATE_LIMIT_USER": LIMIT,
+                "RATE_LIMIT_BULK_LINES": LIMIT,
                 "MAX_QUEUE_DEPTH": "10000000",
             }
             migrate.migrate(environment["DATABASE_URL"])

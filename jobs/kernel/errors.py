@@ -122,6 +122,13 @@ class PreconditionFailed(Rejected):
     code = "precondition_failed"
 
 
+class TooLarge(Rejected):
+    """The body is larger than this path takes."""
+
+    status = 413
+    code = "body_too_large"
+
+
 class RateLimited(Rejected):
     """Too many requests; wait before asking again."""
 

@@ -98,10 +98,8 @@ class JobRecord:
 
     def view(self, *, with_result: bool = True) -> dict[str, Any]:
         """The job as a client sees it; without `result` in lists and streams."""
-        name = ident(self.id)
-        path = f"/v1/jobs/{name}"
         body = {
-            "id": name,
+            "id": ident(self.id),
             "kind": self.kind,
             "status": self.state.value,
             "submitted_at": instant(self.submitted_at),
@@ -112,11 +110,17 @@ class JobRecord:
             "progress": self.progress,
             "result": self.result,
             "error": self.error,
-            "links": {"self": path, "events": f"{path}/events", "resource": self.resource},
+            "links": links(self.id, self.resource),
         }
         if not with_result:
             del body["result"]
         return body
+
+
+def links(job_id: UUID, resource: str | None) -> dict[str, str | None]:
+    """Where a client goes on from a job."""
+    path = f"/v1/jobs/{ident(job_id)}"
+    return {"self": path, "events": f"{path}/events", "resource": resource}
 
 
 def from_hash(job_id: UUID, values: Values) -> JobRecord | None:

@@ -64,7 +64,7 @@ DEFENCES = (
     ),
     Defence(
         "foreign is absent, for writes",
-        "api/writes.py",
+        "api/targets.py",
         "return row is not None and who is not None and who.sees(row[0])",
         "return row is not None",
         f"{ACCESS} -k somebody_elses",
@@ -204,7 +204,7 @@ DEFENCES = (
     ),
     Defence(
         "what an ended session left to be done to accounts is forbidden",
-        "api/writes.py",
+        "api/submissions.py",
         "session_version=who.session_version if who and value.policy.in_session else None",
         "session_version=None",
         f"{USERS} -k left_to_be_done",

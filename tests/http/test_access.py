@@ -26,6 +26,7 @@ ROUTES = {
     ("POST", "/v1/auth/register"): Access.ANYONE,
     ("GET", "/v1/auth/sessions"): Access.USER,
     ("DELETE", "/v1/auth/sessions/<id>"): Access.USER,
+    ("POST", "/v1/bulk"): Access.USER,
     ("GET", "/v1/calls"): Access.USER,
     ("POST", "/v1/calls"): Access.USER,
     ("GET", "/v1/calls/<id>"): Access.USER,

@@ -23,6 +23,7 @@ from api.openapi import HIDDEN
 from jobs.kernel import registry
 from jobs.kernel.policy import Access
 from tests import ticks
+from tests.http.bulks import bulk, place
 from tests.http.conftest import Client
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -180,6 +181,14 @@ def test_answers_are_as_the_document_says(
         fits(document, f"/components/schemas/{schema}", answer.get_json())
     fits(document, "/components/schemas/Job", user.get(f"/v1/jobs/{job_id}").get_json())
     fits(document, "/components/schemas/Problem", nobody.get("/v1/orders").get_json())
+    for line in bulk(user, [place(idempotency_key="k"), place(idempotency_key="k"), b"{"]):
+        fits(document, "/components/schemas/BulkOutcome", line)
+
+
+def test_the_example_of_a_bulk_is_one_that_is_accepted(document: dict[str, Any], user: Client) -> None:
+    content = operations(document)["POST", "/v1/bulk"]["requestBody"]["content"]
+    (outcome,) = bulk(user, [content["application/x-ndjson"]["example"]])
+    assert outcome["status"] == 202
 
 
 def test_the_document_is_not_sent_again_to_who_has_it(nobody: Client) -> None:

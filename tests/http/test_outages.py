@@ -140,6 +140,7 @@ CLOSED: dict[tuple[str, str], Any] = {
     ("DELETE", "/v1/auth/sessions/<id>"): None,
     ("GET", "/v1/circuits"): None,
     ("GET", "/v1/events/circuit-status"): None,
+    ("POST", "/v1/bulk"): None,
     ("POST", "/v1/calls"): CALL,
     ("DELETE", "/v1/dead-letters/<id>"): None,
     ("POST", "/v1/dead-letters/<id>/replay"): None,

@@ -6,6 +6,7 @@ The requests are the same in every run, but for the ids of what is there. By han
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -175,11 +176,25 @@ def do_not_wait(case: Case) -> None:
         case.headers["Prefer"] = "wait=0"
 
 
+def know_lines() -> None:
+    """Lines of JSON are described one by one: what is sent, and what is looked at, is one line."""
+    import schemathesis
+
+    @schemathesis.serializer("application/x-ndjson")
+    def serialize(_: object, line: object) -> bytes:
+        return line if isinstance(line, bytes) else json.dumps(line).encode()
+
+    @schemathesis.deserializer("application/x-ndjson")
+    def deserialize(_: object, answer: Response) -> object:
+        return json.loads(answer.content)
+
+
 def operations_of(document: Document, app: Flask) -> Iterator[APIOperation]:
     import schemathesis
     from schemathesis.checks import load_all_checks
 
     load_all_checks()
+    know_lines()
     config = schemathesis.Config(seed=1)
     config.projects.get_default().request_timeout = 1  # of streams: they are read no longer
     schema = schemathesis.openapi.from_dict(document, config=config)

@@ -23,7 +23,7 @@ from tests.rights import forbidden
 LIMITS = dict.fromkeys(
     (
         *("rate_limit_user", "rate_limit_register", "rate_limit_login_address", "rate_limit_login_account"),
-        *("rate_limit_calls_user", "rate_limit_calls_destination"),
+        *("rate_limit_calls_user", "rate_limit_calls_destination", "rate_limit_bulk_lines"),
     ),
     "1000000/minute",
 )

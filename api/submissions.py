@@ -1,0 +1,86 @@
+"""Submissions: what is handed to the queue of a write that was found good, by whoever sent it and however."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from hashlib import sha256
+from uuid import UUID
+
+from api import passwords
+from api.flight import aside
+from api.headers import request_id
+from api.services import services
+from api.terms import Terms
+from api.threads import beside_greenlets
+from api.tokens import Caller
+from jobs.kernel.command import Command, Route
+from jobs.kernel.errors import Invalid
+from jobs.kernel.outcome import State
+from jobs.kernel.record import JobRecord
+from jobs.kernel.secret import given_passwords, sealed
+from jobs.kernel.submit import Accepted, Submission, fingerprint, keyed_id, new_id, salt_of, secret_id
+
+
+def submission(who: Caller | None, value: Command, route: Route, target: UUID | None, asked: Terms) -> Submission:
+    """The submission of a command on these terms; its passwords are hashed. Raises Overloaded."""
+    own, user, sender = services(), who.id if who else None, _sender(who, value)
+    if asked.key is None or sender is None:
+        job_id, mark, value = new_id() if user else secret_id(), None, _sealed(value, lambda: None)
+    else:
+        named_so = own.settings.secret_key, sender, asked.key
+        job_id, value = keyed_id(*named_so), _sealed(value, partial(salt_of, *named_so))
+        place = f"{route.method} {route.path.replace('{id}', str(target))}"
+        mark = fingerprint(place, value.model_dump(mode="json", exclude_unset=True), asked.run_at, asked.if_match)
+    return Submission(
+        id=job_id,
+        command=value,
+        owner=user,
+        target=target,
+        if_match=asked.if_match,
+        run_at=asked.run_at,
+        fingerprint=mark,
+        request_id=request_id(),
+        notify=own.waiting.channel if asked.wait else None,
+        session_version=who.session_version if who and value.policy.in_session else None,
+        caps=own.limits.of_job(value, who),
+        priority=asked.priority,
+    )
+
+
+def reused(submission: Submission, earlier: JobRecord) -> Invalid | None:
+    """The refusal of a key that an earlier request, of which there is a receipt, was sent with; None where it was the same."""
+    if earlier.fingerprint == submission.fingerprint:
+        return None
+    return Invalid("This Idempotency-Key was used for another request.", code="idempotency_key_reused")
+
+
+def fresh(submission: Submission, taken: Accepted) -> JobRecord:
+    """What is known of a job that was submitted just now, without asking Redis again."""
+    command = submission.command
+    return JobRecord(
+        id=submission.id,
+        kind=command.kind,
+        owner=submission.owner,
+        state=taken.state,
+        submitted_at=taken.submitted_at,
+        run_at=submission.run_at if taken.state is State.SCHEDULED else None,
+        resource=command.resource_of(submission.id, submission.target),
+    )
+
+
+def _sender(who: Caller | None, value: Command) -> UUID | None:
+    """Whose an idempotency key is: the caller's, or of whoever can be told by what they send."""
+    if who is not None:
+        return who.id
+    named_so = value.sender()
+    return UUID(bytes=sha256(named_so.encode()).digest()[:16]) if named_so is not None else None
+
+
+def _sealed(value: Command, salt_of_key: Callable[[], bytes | None]) -> Command:
+    """The command with passwords hashed. The same key salts alike, so that what is asked again is the same command."""
+    if not given_passwords(value):
+        return value
+    salt = salt_of_key()
+    with aside():
+        return sealed(value, lambda password: beside_greenlets(lambda: passwords.hashed(password, salt), "writes"))
