@@ -130,7 +130,6 @@ GROUP BY kind
 """By the index of dead letters, `ix_receipts_dead`."""
 
 
-
 def about() -> Sample:
     """What is known without asking anybody."""
     return Sample(INFO, 1, (VERSION,))
