@@ -20,34 +20,33 @@ from workers.work import Work
 
 def measure(carried_out: Iterable[tuple[Work, Settlement]], seconds: float) -> None:
     """Note how jobs came out that were carried out together. `seconds`: what all of them took."""
-    waits, wholes = defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)
-    runs, queues, errors = Counter[str](), Counter[str](), Counter[tuple[str, str]]()
+    executed, ends = defaultdict[str, list[Delivery]](list), defaultdict[str, list[float]](list)
+    errors = Counter[tuple[str, str]]()
     for work, settlement in carried_out:
-        verdict, delivery, kind, outcome = settlement.verdict, work.delivery, settlement.kind, work.outcome
-        if isinstance(verdict, HandBack) or (isinstance(verdict, Final) and not isinstance(outcome, Done)):
-            continue
-        since = _queued_at(delivery)
-        if delivery.canceled_at is None:
-            runs[kind] += 1
-            queues[delivery.queue] += 1
+        delivery, verdict, outcome = work.delivery, settlement.verdict, work.outcome
+        if isinstance(verdict, Final):
+            if not isinstance(outcome, Done):
+                continue
             if delivery.run == 1:
-                waits[kind].append(max(0.0, (delivery.started_at - since).total_seconds()))
-        if isinstance(verdict, Final) and delivery.run == 1:
-            wholes[kind].append(max(0.0, (verdict.finished_at - since).total_seconds()))
-        if isinstance(outcome, Done) and outcome.error is not None:
-            errors[kind, str(outcome.error.get("code"))] += 1
-    for measured, by_kind in ((WAIT, waits), (END_TO_END, wholes)):
-        for kind, values in by_kind.items():
-            tally.measure(measured, values, known(kind)[0])
-    for kind, jobs in runs.items():
-        tally.measure(RUN, [seconds] * jobs, known(kind)[0])
-    for queue, jobs in queues.items():
+                ends[settlement.kind].append(_waited(delivery, verdict.finished_at))
+            if outcome.error is not None:
+                errors[settlement.kind, str(outcome.error.get("code"))] += 1
+        if delivery.canceled_at is None and not isinstance(verdict, HandBack):
+            executed[settlement.kind].append(delivery)
+    for kind, deliveries in executed.items():
+        tally.measure(WAIT, [_waited(each, each.started_at) for each in deliveries if each.run == 1], known(kind)[0])
+        tally.measure(RUN, [seconds] * len(deliveries), known(kind)[0])
+    for kind, values in ends.items():
+        tally.measure(END_TO_END, values, known(kind)[0])
+    for queue, jobs in Counter(each.queue for deliveries in executed.values() for each in deliveries).items():
         tally.measure(BATCH, (jobs,), queue)
     for (kind, code), jobs in errors.items():
         tally.count(ERRORS, known(kind)[0], code, by=jobs)
 
 
-def _queued_at(delivery: Delivery) -> datetime:
-    """When it could have been taken first, or again."""
-    due = delivery.run_at
-    return delivery.submitted_at if due is None or due < delivery.submitted_at else due
+def _waited(delivery: Delivery, until: datetime) -> float:
+    """Seconds since it could have been taken first, or again."""
+    since, due = delivery.submitted_at, delivery.run_at
+    if due is not None and due > since:
+        since = due
+    return max((until - since).total_seconds(), 0.0)

@@ -46,8 +46,8 @@ DEFENCES = (
     Defence(
         "what only met its receipt is not measured again",
         "workers/measure.py",
-        " or (isinstance(verdict, Final) and not isinstance(outcome, Done))",
-        "",
+        "            if not isinstance(outcome, Done):\n                continue\n",
+        "            outcome = outcome if isinstance(outcome, Done) else Done(verdict.state, error={})\n",
         f"{METERS} -k met_its_receipt",
     ),
     Defence(
