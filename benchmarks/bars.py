@@ -71,6 +71,9 @@ BARS = (
         *(1.3, "x", "reads.cached.order", "reads.empty"),
         at_most=True,
     ),
+    Bar(
+        "POST /v1/orders beside 500 streams and 200 who wait, 1 API process, against alone", 0.95, "x", "streams.ratio"
+    ),
     Bar("Redis bytes per pending job", 800, "bytes", "millrace.pending_bytes", at_most=True),
     Bar("Redis bytes per finished job", 700, "bytes", "millrace.finished_bytes", at_most=True),
     Bar("drain rate with 1,000,000 jobs pending, against 100,000", 0.8, "x", "growth.pending", "growth.small"),

@@ -26,7 +26,7 @@ class Plan:
     `scaling`: whether Millrace is measured with 4 processes, and with many owners, as well.
 
     `backlog`: Millrace's jobs; a peer gets as many as take it about `peer_seconds`. `pending`, `stored`: what growth is
-    measured with, none where 0.
+    measured with, none where 0. `crowds`: of those who only listen.
     """
 
     name: str
@@ -41,6 +41,7 @@ class Plan:
     http_rounds: int
     limit_seconds: float
     batches: int
+    crowds: int
     pending: int = 0
     stored: int = 0
 
@@ -58,6 +59,7 @@ QUICK = Plan(
     http_rounds=2,
     limit_seconds=1,
     batches=3,
+    crowds=1,
 )
 STANDARD = Plan(
     "standard",
@@ -72,6 +74,7 @@ STANDARD = Plan(
     http_rounds=5,
     limit_seconds=4,
     batches=10,
+    crowds=4,
 )
 FULL = replace(STANDARD, name="full", most_seconds=6_000, pending=1_000_000, stored=10_000_000)
 PLANS = {plan.name: plan for plan in (QUICK, STANDARD, FULL)}

@@ -110,6 +110,17 @@ class Run:
             self.figures[f"reads.{name}"] = cost
             say(f"a read, {name}", f"{cost:,.0f} µs")
 
+    def streams(self) -> None:
+        """How fast one process accepts orders beside those who only listen, and beside nobody."""
+        from benchmarks.http.streams import compared
+
+        found = compared(crowds=self.plan.crowds)
+        for name, one in (("alone", found.alone), ("beside", found.beside)):
+            self.figures |= {f"streams.{name}.{what}": value for what, value in asdict(one).items()}
+            say(f"POST /v1/orders, 1 process, {name}", str(one))
+        self.figures |= {"streams.ratio": found.ratio, "streams.memory": found.memory}
+        say("the one by the other", f"{found.ratio:.2f}")
+
     def idle(self) -> None:
         """What a worker process costs that has nothing to do."""
         cost = idle_cost(self.systems["millrace"], self.plan.idle_seconds)
@@ -160,7 +171,17 @@ class Run:
 
 PARTS: dict[str, Callable[[Run], None]] = {
     part.__name__: part
-    for part in (Run.limits, Run.drains, Run.batches, Run.latency, Run.http, Run.reads, Run.idle, Run.growth)
+    for part in (
+        Run.limits,
+        Run.drains,
+        Run.batches,
+        Run.latency,
+        Run.http,
+        Run.reads,
+        Run.streams,
+        Run.idle,
+        Run.growth,
+    )
 }
 
 

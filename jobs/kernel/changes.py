@@ -19,6 +19,7 @@ from jobs.kernel.ledger import Ledger, newest
 from jobs.kernel.outcome import State
 from jobs.kernel.record import FIELDS, JobRecord, from_hash
 from jobs.kernel.scripts import script
+from models.views import ident
 
 
 class Known(Protocol):
@@ -61,7 +62,7 @@ class Changes:
     def _live(self, known: Mapping[UUID, Known]) -> Iterator[tuple[UUID, Change]]:
         """What Redis has of those whose mark is another."""
         ids = list(known)
-        marks = (value for job_id in ids for value in (str(job_id), known[job_id].mark))
+        marks = (value for job_id in ids for value in (ident(job_id), known[job_id].mark))
         for place, mark, values in self._changed(args=[len(FIELDS), *FIELDS, *marks]):
             job = from_hash(ids[place - 1], values) if values else None
             yield ids[place - 1], Change(job, b"" if job is None or job.in_doubt else mark)

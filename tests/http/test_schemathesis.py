@@ -21,6 +21,7 @@ from flask import Flask
 
 from tests.conftest import PASSWORD, Person
 from tests.http.conftest import ORDER, Client, token_of
+from tests.road import Road
 
 if TYPE_CHECKING:
     # Loading it takes a second, which only this file's own process is to spend.
@@ -87,14 +88,18 @@ def existing(
     event_of: Callable[..., str],
     letter_of: Callable[..., str],
     people: dict[str, Person],
+    road: Road,
 ) -> dict[str, str]:
-    """By collection: the id of something of the user's, that can be found there."""
+    """By collection, or by path where that is another: the id of something of the user's, that can be found there."""
+    over = road.order("over")  # so that its stream ends
+    road.work()
     return {
         "/v1/calls": call_of("user"),
         "/v1/dead-letters": letter_of("user"),
         "/v1/events": event_of("user"),
         "/v1/events/user": str(people["user"].id),
         "/v1/jobs": user.post("/v1/orders", ORDER).get_json()["id"],
+        "/v1/jobs/{id}/events": str(over),
         "/v1/orders": order_of("user"),
         "/v1/queues": "orders",
         "/v1/tasks": task_of("user"),
@@ -141,7 +146,7 @@ class Sender:
         self._checks = [getattr(checks, name) for name in CHECKS]
         self._sign_in = sign_in
         self._callers = cycle(CALLERS if "security" in operation.definition.raw else ("nobody",))
-        self._there = existing.get(operation.path.partition("/{")[0])
+        self._there = existing.get(operation.path) or existing.get(operation.path.partition("/{")[0])
         self._every_other = cycle((True, False))
 
     def __call__(self, case: Case) -> None:
