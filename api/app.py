@@ -10,7 +10,21 @@ from flask_migrate import Migrate
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import jobs
-from api import auth, body, cli, docs, headers, health, job_control, openapi, problems, reads, twilio_inbound, writes
+from api import (
+    auth,
+    body,
+    cli,
+    docs,
+    headers,
+    health,
+    job_control,
+    openapi,
+    problems,
+    queues,
+    reads,
+    twilio_inbound,
+    writes,
+)
 from api import jobs as job_reads
 from api.access import Named
 from api.cache import Cache
@@ -26,7 +40,9 @@ from jobs.kernel import broker, log
 from jobs.kernel.cancel import Canceler
 from jobs.kernel.circuits import Circuits
 from jobs.kernel.dead_letters import DeadLetters
+from jobs.kernel.fleet import Fleet
 from jobs.kernel.ledger import Ledger
+from jobs.kernel.queues import Queues
 from jobs.kernel.rerun import Rerunner
 from jobs.kernel.submit import Submitter
 from jobs.kernel.telling import Telling
@@ -46,7 +62,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     headers.register(app, settings)
     problems.register(app)
     app.extensions[NAME] = _services(app, settings)
-    for part in (auth, writes, job_reads, job_control, reads, twilio_inbound, health, openapi, docs):
+    for part in (auth, writes, job_reads, job_control, reads, queues, twilio_inbound, health, openapi, docs):
         part.register(app)
     cli.register(app)
     Migrate(app, SimpleNamespace(metadata=Base.metadata), directory="migrations")
@@ -72,6 +88,8 @@ def _services(app: Flask, settings: Settings) -> Services:
         ledger=ledger,
         dead_letters=DeadLetters(readers),
         circuits=Circuits(redis, settings),
+        fleet=Fleet(redis),
+        queues=Queues(redis),
         limits=Limits(app, settings, redis),
         cache=Cache(redis, settings, telling),
         tokens=Tokens(app, settings),

@@ -48,10 +48,13 @@ def number(title: str, key: str) -> Column:
     return Column(title, key, lambda value: f"{value:,}", right=True)
 
 
-def print_rows(rows: Sequence[Row], columns: Sequence[Column], *, as_json: bool, nothing: str) -> None:
-    """Print a table, or `{"data": [row, ...]}`. `nothing`: a sentence for people, where there are no rows."""
+def print_rows(
+    rows: Sequence[Row], columns: Sequence[Column], *, as_json: bool, nothing: str = "None.", meta: Row | None = None
+) -> None:
+    """Print a table, or `{"data": [row, ...]}`. `nothing`: for people, where there are no rows. `meta`: what programs are told
+    beside them."""
     if as_json:
-        print_json({"data": rows})
+        print_json({"data": rows} | ({"meta": meta} if meta else {}))
     elif not rows:
         click.echo(nothing)
     else:

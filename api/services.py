@@ -12,7 +12,9 @@ from config import Settings
 from jobs.kernel.cancel import Canceler
 from jobs.kernel.circuits import Circuits
 from jobs.kernel.dead_letters import DeadLetters
+from jobs.kernel.fleet import Fleet
 from jobs.kernel.ledger import Ledger
+from jobs.kernel.queues import Queues
 from jobs.kernel.rerun import Rerunner
 from jobs.kernel.submit import Submitter
 from models.session import Sessions
@@ -42,6 +44,8 @@ class Services:
     ledger: Ledger
     dead_letters: DeadLetters
     circuits: Circuits
+    fleet: Fleet
+    queues: Queues
     limits: Limits
     cache: Cache
     tokens: Tokens

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from importlib import import_module
 
-DOMAINS = ("orders", "calls", "call_reports", "tasks", "task_batch", "overdue", "events", "users", "dead_letters")
+DOMAINS = (
+    "orders",
+    "calls",
+    "call_reports",
+    "tasks",
+    "task_batch",
+    "overdue",
+    "events",
+    "users",
+    "upkeep",
+    "dead_letters",
+)
 
 
 def load() -> None:

@@ -42,9 +42,11 @@ OURS = ("migration_log", "alembic_version")
 NOTICE = """
     INSERT INTO outbox (kind, owner_id, subject_id, payload, created_at)
     VALUES ('test', gen_random_uuid(), gen_random_uuid(), '{}', now())"""
-WAITING = """
+MIGRATING = """
     SELECT pid FROM pg_stat_activity
-    WHERE application_name = 'millrace-migrate' AND wait_event_type = 'Lock' AND query LIKE '%ix_outbox_sent%'"""
+    WHERE application_name = 'millrace-migrate' AND datname = current_database()"""
+WAITING = f"{MIGRATING} AND wait_event_type = 'Lock' AND query LIKE '%ix_outbox_sent%'"
+RELEASE = [sys.executable, "-c", "import sys; from models.migrate import migrate; migrate(sys.argv[1])"]
 
 
 @pytest.fixture
@@ -169,10 +171,19 @@ def test_a_migration_that_fails_leaves_nothing_behind(url: str) -> None:
 
 
 def test_releases_at_the_same_time_apply_each_migration_once(url: str) -> None:
-    code = "import sys; from models.migrate import migrate; migrate(sys.argv[1])"
-    releases = [subprocess.Popen([sys.executable, "-c", code, url], cwd=ROOT) for _ in range(3)]
+    releases = [subprocess.Popen([*RELEASE, url], cwd=ROOT) for _ in range(3)]
     assert [release.wait(timeout=60) for release in releases] == [0, 0, 0]
     assert len(steps(url)) == len({revision for revision, _ in steps(url)})
+
+
+def test_a_release_that_waits_for_its_turn_keeps_nobody_waiting(url: str) -> None:
+    migrate(url, "0004")
+    with an_open_write(url):
+        releases = [subprocess.Popen([*RELEASE, url], cwd=ROOT)]
+        wait_until_it_waits(url)
+        releases.append(subprocess.Popen([*RELEASE, url], cwd=ROOT))
+        until(lambda: len(query(url, f"{MIGRATING} AND backend_start < now() - interval '1 second'")) == 2)
+    assert [release.wait(timeout=60) for release in releases] == [0, 0]
 
 
 def test_nobody_who_writes_is_kept_waiting_while_indexes_are_made(url: str) -> None:

@@ -8,11 +8,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.controls import cache, calls, dead_letters, defences, job_control, tasks
+from tests.controls import cache, calls, dead_letters, defences, job_control, tasks, upkeep
 from tests.controls.defences import Defence
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = (defences, calls, tasks, cache, job_control, dead_letters)
+PARTS = (defences, calls, tasks, cache, upkeep, job_control, dead_letters)
 DEFENCES = tuple(defence for part in PARTS for defence in part.DEFENCES)
 FAILED = 1
 """What pytest ends with when tests ran, and one failed; another number would be another reason."""
