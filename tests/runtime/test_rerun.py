@@ -187,6 +187,7 @@ def test_what_has_no_room_is_told_of_each(road: Road, execute: Execute) -> None:
 def test_above_the_share_of_memory_nothing_is_run_again(road: Road, execute: Execute) -> None:
     job_id = failed_order(road, execute)
     road.redis.config_set("maxmemory", int(road.redis.info("memory")["used_memory"] * 1.1))
+    road.redis.delete("millrace:memory")
     try:
         assert road.rerun(job_id) == [Rerun.FULL]
     finally:
