@@ -8,7 +8,7 @@ STACK = $(PY) -m local.stack
 SOURCES = requirements.txt requirements-local.txt
 
 .DEFAULT_GOAL := help
-.PHONY: run demo up stop status clean test storm controls soak bench bench-quick bench-full check audit format lint lock venv dev help
+.PHONY: run demo up stop status clean flask test storm controls soak bench bench-quick bench-full check audit format lint lock venv dev help
 
 run: .venv/.installed ## start everything, show the demo, stay until Ctrl-C
 	@$(STACK) run
@@ -29,6 +29,9 @@ clean: ## stop, and delete all local data, caches and the virtual environment
 	@if [ -x $(PY) ]; then $(STACK) clean; fi
 	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+flask: .venv/.installed ## Flask's command line for the stack that is up; ARGS="queues list", "jobs list", "doctor", ...
+	@$(PY) -m local.console $(ARGS)
 
 test: .venv/.installed-dev ## run the tests, against PostgreSQL and Redis of their own; ARGS go to pytest
 	@$(PY) -m pytest $(ARGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from time import monotonic
 from typing import Any
@@ -26,6 +27,18 @@ class Client:
         self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
     ) -> requests.Response:
         return self._session.request(method, self._base_url + path, json=body, headers=headers, timeout=40)
+
+    def post(self, path: str, body: bytes, content_type: str) -> requests.Response:
+        return self._session.post(self._base_url + path, data=body, headers={"Content-Type": content_type}, timeout=40)
+
+    def followed(self, path: str) -> str:
+        """The last status that a stream of Server-Sent Events tells."""
+        status = "nothing"
+        with self._session.get(self._base_url + path, stream=True, timeout=FINAL_WITHIN) as answer:
+            for line in answer.iter_lines():
+                if line.startswith(b"data: "):
+                    status = str(json.loads(line[6:])["status"])
+        return status
 
     def job(self, answer: requests.Response) -> dict[str, Any]:
         """The job that a write was answered with, followed to its end."""

@@ -14,7 +14,7 @@ import requests
 from rich.console import Console
 from rich.table import Table
 
-from local import demo_calls, demo_tasks
+from local import demo_calls, demo_control, demo_picture, demo_tasks
 from local.client import Client
 from local.record import Description, Simulator
 
@@ -42,6 +42,7 @@ class Demo:
     simulator: Simulator | None = None
     steps: list[Step] = field(default_factory=list)
     customer: str = field(default_factory=lambda: f"demo-{uuid4().hex[:12]}")
+    admin: Client = field(init=False)
 
     def play(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Everything; returns the order rows and the calls read back at the end. Where a real carrier would place them,
@@ -56,6 +57,7 @@ class Demo:
         self.changes(user, order)
         caller = self.people(user)
         demo_tasks.play(self, caller, other)
+        demo_control.play(self, caller, self.admin)
         calls = demo_calls.play(self, caller, self.simulator) if self.simulator else []
         rows: list[dict[str, Any]] = user.send("GET", f"/v1/orders?customer_id={self.customer}").json()["data"]
         self.step("GET /v1/orders of that customer", "1 row", lambda: f"{len(rows)} row{'s' * (len(rows) != 1)}")
@@ -168,8 +170,8 @@ class Demo:
         """Somebody new, whose session ends when a refresh token is used twice, and who signs in again."""
         email, password = f"{self.customer}@example.com", f"{uuid4().hex}_aA1"
         person = {"email": email, "password": password, "name": "Somebody New"}
-        admin = self.sign_in("admin@example.com")
-        for sender, who, expected in ((user, "a user", "403 forbidden"), (admin, "an admin", "202 succeeded")):
+        self.admin = self.sign_in("admin@example.com")
+        for sender, who, expected in ((user, "a user", "403 forbidden"), (self.admin, "an admin", "202 succeeded")):
             self.step(
                 f"POST /v1/users, as {who}",
                 expected,
@@ -222,6 +224,8 @@ def demonstrate(description: Description) -> bool:
         console.print(rows_table(rows))
     if calls:
         console.print(demo_calls.table(calls))
+    if not broken:
+        demo_picture.show(console, demo.admin, description["base_url"])
     if broken:
         console.print(f"The demo could not go on: {broken}", style="red", markup=False)
     return not broken and all(step.as_expected for step in demo.steps)

@@ -74,7 +74,7 @@ DEFENCES = (
     ),
     Defence(
         "what is of nobody is there for admins",
-        "api/writes.py",
+        "api/targets.py",
         "return row is not None and who is not None and who.sees(row[0])",
         "return row is not None and row[0] is not None and who is not None and who.sees(row[0])",
         f"{HTTP} -k of_nobody",
