@@ -10,11 +10,25 @@ from flask_migrate import Migrate
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import jobs
-from api import auth, body, cli, docs, headers, health, metrics, openapi, problems, reads, twilio_inbound, writes
+from api import (
+    auth,
+    body,
+    cli,
+    docs,
+    headers,
+    health,
+    metrics,
+    openapi,
+    problems,
+    queues,
+    reads,
+    twilio_inbound,
+    writes,
+)
 from api import jobs as job_reads
 from api.access import Named
 from api.cache import Cache
-from api.gauges import InDatabase, InRedis
+from api.gauges import InDatabase
 from api.limits import Limits
 from api.reads import calls
 from api.services import NAME, Services
@@ -26,7 +40,9 @@ from config import Settings
 from jobs.kernel import broker, log
 from jobs.kernel.circuits import Circuits
 from jobs.kernel.counting import Counting
+from jobs.kernel.fleet import Fleet
 from jobs.kernel.ledger import Ledger
+from jobs.kernel.queues import Queues
 from jobs.kernel.submit import Submitter
 from jobs.kernel.telling import Telling
 from models import Base
@@ -45,7 +61,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     headers.register(app, settings)
     problems.register(app)
     app.extensions[NAME] = _services(app, settings)
-    for part in (auth, writes, job_reads, reads, twilio_inbound, health, metrics, openapi, docs):
+    for part in (auth, writes, job_reads, reads, queues, twilio_inbound, health, metrics, openapi, docs):
         part.register(app)
     cli.register(app)
     Migrate(app, SimpleNamespace(metadata=Base.metadata), directory="migrations")
@@ -61,14 +77,15 @@ def _services(app: Flask, settings: Settings) -> Services:
     readers = reader(settings.read_database_url or settings.database_url)
     telling = Telling(redis, lag=settings.read_replica_lag_seconds, ttl=settings.cache_ttl_seconds)
     ledger = Ledger(redis, readers, telling)
-    circuits = Circuits(redis, settings)
     return Services(
         settings=settings,
         redis=redis,
         readers=readers,
         submitter=Submitter(redis, settings),
         ledger=ledger,
-        circuits=circuits,
+        circuits=Circuits(redis, settings),
+        fleet=Fleet(redis),
+        queues=Queues(redis),
         limits=Limits(app, settings, redis),
         cache=Cache(redis, settings, telling),
         tokens=Tokens(app, settings),
@@ -76,6 +93,5 @@ def _services(app: Flask, settings: Settings) -> Services:
         waiting=Waiting(settings.redis_url, ledger),
         call_streams=Streams(partial(calls.later, readers)),
         counting=Counting(redis),
-        in_redis=InRedis(redis, circuits),
         in_database=InDatabase(readers),
     )

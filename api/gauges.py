@@ -4,24 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
-from time import monotonic
-from typing import Any, NamedTuple
+from time import monotonic, time
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from redis import Redis
 from sqlalchemy import text
 
-from api.health import ALIVE_WITHIN, DURABLE, moment
+from api.health import DURABLE, SCHEDULER_LOCK
 from api.openapi import VERSION
 from jobs.kernel import broker, keys
-from jobs.kernel.circuits import Circuits
 from jobs.kernel.meters import known
-from jobs.kernel.policy import QUEUES, Priority
-from jobs.kernel.record import parsed
-from jobs.kernel.scripts import script
-from jobs.kernel.times import from_micros
+from jobs.kernel.queues import QueueView
 from models.session import DATABASE_ERRORS, Sessions
+
+if TYPE_CHECKING:
+    from api.services import Services
 
 CIRCUIT_STATES = ("closed", "open", "half_open")
 
@@ -53,8 +49,8 @@ INFO = Gauge("millrace_info", "The version that answers", ("version",))
 DEPTH = Gauge("millrace_queue_depth", "Jobs that wait to be taken", ("queue", "priority"))
 AGE = Gauge(
     "millrace_queue_oldest_age_seconds",
-    "For how long the next to be taken has waited; 0 where nothing waits, or that was noted nowhere",
-    ("queue", "priority"),
+    "For how long the next to be taken has waited, in the lane where that is longest; 0 where nothing waits",
+    ("queue",),
 )
 LEASES = Gauge("millrace_queue_leases", "Jobs that workers have in hand", ("queue",))
 PAUSED = Gauge("millrace_queue_paused", "Whether nothing is taken, because somebody has asked for that", ("queue",))
@@ -77,29 +73,26 @@ GAUGES = (
 )
 
 
-class InRedis:
-    """What Redis knows: how jobs stand, and what was counted of all processes together."""
-
-    def __init__(self, redis: Redis, circuits: Circuits) -> None:
-        self._redis = redis
-        self._circuits = circuits
-        self._read = script(redis, Path(__file__).with_name("gauges.lua"))
-
-    def look(self) -> tuple[list[Sample], Mapping[bytes, bytes] | None]:
-        """How it stands, and the fields of `keys.METERS`; None for these where Redis does not answer."""
-        try:
-            jobs = list(_of_jobs(*self._read(args=list(QUEUES))))
-            circuits = list(_of_circuits(self._circuits.view()))
-            asked = self._redis.pipeline(transaction=False)
-            asked.hgetall(keys.METERS)
-            asked.info("memory")
-            asked.config_get("append*")
-            meters, memory, config = asked.execute(raise_on_error=False)
-            if isinstance(meters, Exception):
-                raise meters
-        except (*broker.LOST, broker.ResponseError):
-            return [Sample(REDIS, 0)], None
-        return [Sample(REDIS, 1), *jobs, *circuits, *_of_store(memory, config)], meters
+def in_redis(own: Services) -> tuple[list[Sample], Mapping[bytes, bytes] | None]:
+    """How what Redis knows stands, and the fields of `keys.METERS`; None for these where it does not answer."""
+    asked = own.redis.pipeline(transaction=False)
+    asked.hgetall(keys.METERS)
+    asked.zcount(keys.SCHEDULED, "-inf", time())
+    asked.exists(SCHEDULER_LOCK)
+    asked.info("memory")
+    asked.config_get("append*")
+    try:
+        overview, circuits = own.queues.view(), own.circuits.view()
+        *told, config = asked.execute(raise_on_error=False)
+        for refused in told:
+            if isinstance(refused, Exception):
+                raise refused
+    except (*broker.LOST, broker.ResponseError):
+        return [Sample(REDIS, 0)], None
+    meters, due, scheduling, memory = told
+    found = [Sample(REDIS, 1), Sample(SCHEDULED, overview.scheduled), Sample(DUE, due), Sample(SCHEDULER, scheduling)]
+    found += (sample for queue in overview.queues for sample in _of_queue(queue))
+    return [*found, *_of_circuits(circuits), *_of_store(memory, config)], meters
 
 
 class InDatabase:
@@ -143,27 +136,16 @@ def _dead(rows: Any) -> Iterator[Sample]:
     return (Sample(DEAD, count, labels) for labels, count in counts.items())
 
 
-def _of_jobs(now: bytes, scheduled: int, due: int, scheduling: int, *queues: Any) -> Iterator[Sample]:
-    at = from_micros(int(now))
-    yield from (Sample(SCHEDULED, scheduled), Sample(DUE, due), Sample(SCHEDULER, scheduling))
-    for queue, (leases, paused, heartbeats, *lanes) in zip(QUEUES, queues, strict=True):
-        alive = sum(at - moment(heard) < ALIVE_WITHIN for heard in heartbeats)
-        yield from (Sample(gauge, value, (queue,)) for gauge, value in
-                    ((LEASES, leases), (PAUSED, paused), (WORKERS, alive)))  # fmt: skip
-        for priority, (depth, *first) in zip(Priority, lanes, strict=True):
-            yield Sample(DEPTH, depth, (queue, priority))
-            yield Sample(AGE, _age(at, *first), (queue, priority))
-
-
-def _age(now: datetime, created: bytes | None, due: bytes | None, run: bytes | None) -> float:
-    """Seconds since a job was sent, or due. Of one that is run again it was noted nowhere when that began."""
-    try:
-        if created is None or int(run or 1) > 1:
-            return 0
-        since = max(parsed(created), from_micros(int(due)) if due else datetime.min.replace(tzinfo=UTC))
-    except (ValueError, TypeError, OverflowError, OSError):
-        return 0
-    return max(0, (now - since).total_seconds())
+def _of_queue(queue: QueueView) -> Iterator[Sample]:
+    for priority, depth in queue.depth_by_priority.items():
+        yield Sample(DEPTH, depth, (queue.name, priority))
+    for gauge, value in (
+        (AGE, queue.oldest_age_seconds or 0),
+        (LEASES, queue.running),
+        (PAUSED, queue.paused),
+        (WORKERS, queue.workers),
+    ):
+        yield Sample(gauge, value, (queue.name,))
 
 
 def _of_circuits(circuits: Mapping[str, Mapping[str, Any]]) -> Iterator[Sample]:

@@ -11,13 +11,15 @@ from redis import Redis
 from config import Settings
 from jobs.kernel.circuits import Circuits
 from jobs.kernel.counting import Counting
+from jobs.kernel.fleet import Fleet
 from jobs.kernel.ledger import Ledger
+from jobs.kernel.queues import Queues
 from jobs.kernel.submit import Submitter
 from models.session import Sessions
 
 if TYPE_CHECKING:
     from api.cache import Cache
-    from api.gauges import InDatabase, InRedis
+    from api.gauges import InDatabase
     from api.limits import Limits
     from api.sessions import UserSessions
     from api.streams import Streams
@@ -30,8 +32,8 @@ NAME = "millrace"
 @dataclass(frozen=True, slots=True)
 class Services:
     """Everything a view may need from outside the request. `readers`: sessions of PostgreSQL, read-only. `sessions`: of
-    those who are signed in. `call_streams`: of those who follow a call. `counting`: of what this process counts; `in_redis`,
-    `in_database`: what is looked at to be told beside it."""
+    those who are signed in. `call_streams`: of those who follow a call. `counting`: of what this process counts; `in_database`: what
+    is told beside it."""
 
     settings: Settings
     redis: Redis
@@ -39,6 +41,8 @@ class Services:
     submitter: Submitter
     ledger: Ledger
     circuits: Circuits
+    fleet: Fleet
+    queues: Queues
     limits: Limits
     cache: Cache
     tokens: Tokens
@@ -46,7 +50,6 @@ class Services:
     waiting: Waiting
     call_streams: Streams
     counting: Counting
-    in_redis: InRedis
     in_database: InDatabase
 
 
