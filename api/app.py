@@ -31,7 +31,7 @@ from api import (
 from api import jobs as job_reads
 from api.access import Named
 from api.cache import Cache
-from api.gauges import InDatabase, InRedis
+from api.gauges import InDatabase
 from api.limits import Limits
 from api.places import Places
 from api.reads import calls
@@ -102,7 +102,6 @@ def _services(app: Flask, settings: Settings) -> Services:
     telling = Telling(redis, lag=settings.read_replica_lag_seconds, ttl=settings.cache_ttl_seconds)
     ledger = Ledger(redis, readers, telling)
     waiting, places = Waiting(settings.redis_url, ledger), Places()
-    circuits, queues_of = Circuits(redis, settings), Queues(redis)
     return Services(
         settings=settings,
         redis=redis,
@@ -112,9 +111,9 @@ def _services(app: Flask, settings: Settings) -> Services:
         rerunner=Rerunner(redis, settings),
         ledger=ledger,
         dead_letters=DeadLetters(readers),
-        circuits=circuits,
+        circuits=Circuits(redis, settings),
         fleet=Fleet(redis),
-        queues=queues_of,
+        queues=Queues(redis),
         limits=Limits(app, settings, redis),
         cache=Cache(redis, settings, telling),
         tokens=Tokens(app, settings),
@@ -123,6 +122,5 @@ def _services(app: Flask, settings: Settings) -> Services:
         call_streams=Streams(partial(calls.later, readers), places),
         job_streams=job_events.streams(redis, ledger, waiting, places),
         counting=Counting(redis),
-        in_redis=InRedis(redis, queues_of, circuits),
         in_database=InDatabase(readers),
     )

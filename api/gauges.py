@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from time import monotonic
-from typing import Any, NamedTuple
+from time import monotonic, time
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from redis import Redis
 from sqlalchemy import text
 
-from api.health import DURABLE
+from api.health import DURABLE, SCHEDULER_LOCK
 from api.openapi import VERSION
 from jobs.kernel import broker, keys
-from jobs.kernel.circuits import Circuits
 from jobs.kernel.meters import known
-from jobs.kernel.queues import Overview, Queues
+from jobs.kernel.queues import QueueView
 from models.session import DATABASE_ERRORS, Sessions
+
+if TYPE_CHECKING:
+    from api.services import Services
 
 CIRCUIT_STATES = ("closed", "open", "half_open")
 
@@ -48,8 +49,8 @@ INFO = Gauge("millrace_info", "The version that answers", ("version",))
 DEPTH = Gauge("millrace_queue_depth", "Jobs that wait to be taken", ("queue", "priority"))
 AGE = Gauge(
     "millrace_queue_oldest_age_seconds",
-    "For how long the next to be taken has waited; 0 where nothing waits",
-    ("queue", "priority"),
+    "For how long the next to be taken has waited, in the lane where that is longest; 0 where nothing waits",
+    ("queue",),
 )
 LEASES = Gauge("millrace_queue_leases", "Jobs that workers have in hand", ("queue",))
 PAUSED = Gauge("millrace_queue_paused", "Whether nothing is taken, because somebody has asked for that", ("queue",))
@@ -72,29 +73,26 @@ GAUGES = (
 )
 
 
-class InRedis:
-    """What Redis knows: how jobs stand, and what was counted of all processes together."""
-
-    def __init__(self, redis: Redis, queues: Queues, circuits: Circuits) -> None:
-        self._redis = redis
-        self._queues = queues
-        self._circuits = circuits
-
-    def look(self) -> tuple[list[Sample], Mapping[bytes, bytes] | None]:
-        """How it stands, and the fields of `keys.METERS`; None for these where Redis does not answer."""
-        try:
-            jobs = list(_of_jobs(self._queues.view()))
-            circuits = list(_of_circuits(self._circuits.view()))
-            asked = self._redis.pipeline(transaction=False)
-            asked.hgetall(keys.METERS)
-            asked.info("memory")
-            asked.config_get("append*")
-            meters, memory, config = asked.execute(raise_on_error=False)
-            if isinstance(meters, Exception):
-                raise meters
-        except (*broker.LOST, broker.ResponseError):
-            return [Sample(REDIS, 0)], None
-        return [Sample(REDIS, 1), *jobs, *circuits, *_of_store(memory, config)], meters
+def in_redis(own: Services) -> tuple[list[Sample], Mapping[bytes, bytes] | None]:
+    """How what Redis knows stands, and the fields of `keys.METERS`; None for these where it does not answer."""
+    asked = own.redis.pipeline(transaction=False)
+    asked.hgetall(keys.METERS)
+    asked.zcount(keys.SCHEDULED, "-inf", time())
+    asked.exists(SCHEDULER_LOCK)
+    asked.info("memory")
+    asked.config_get("append*")
+    try:
+        overview, circuits = own.queues.view(), own.circuits.view()
+        *told, config = asked.execute(raise_on_error=False)
+        for refused in told:
+            if isinstance(refused, Exception):
+                raise refused
+    except (*broker.LOST, broker.ResponseError):
+        return [Sample(REDIS, 0)], None
+    meters, due, scheduling, memory = told
+    found = [Sample(REDIS, 1), Sample(SCHEDULED, overview.scheduled), Sample(DUE, due), Sample(SCHEDULER, scheduling)]
+    found += (sample for queue in overview.queues for sample in _of_queue(queue))
+    return [*found, *_of_circuits(circuits), *_of_store(memory, config)], meters
 
 
 class InDatabase:
@@ -138,16 +136,16 @@ def _dead(rows: Any) -> Iterator[Sample]:
     return (Sample(DEAD, count, labels) for labels, count in counts.items())
 
 
-def _of_jobs(overview: Overview) -> Iterator[Sample]:
-    yield Sample(SCHEDULED, overview.scheduled)
-    yield Sample(DUE, overview.due)
-    yield Sample(SCHEDULER, overview.scheduler)
-    for queue in overview.queues:
-        told = ((LEASES, queue.running), (PAUSED, queue.paused), (WORKERS, queue.workers))
-        yield from (Sample(gauge, value, (queue.name,)) for gauge, value in told)
-        for priority, depth in queue.depth_by_priority.items():
-            yield Sample(DEPTH, depth, (queue.name, priority))
-            yield Sample(AGE, queue.oldest_age_by_priority[priority] or 0, (queue.name, priority))
+def _of_queue(queue: QueueView) -> Iterator[Sample]:
+    for priority, depth in queue.depth_by_priority.items():
+        yield Sample(DEPTH, depth, (queue.name, priority))
+    for gauge, value in (
+        (AGE, queue.oldest_age_seconds or 0),
+        (LEASES, queue.running),
+        (PAUSED, queue.paused),
+        (WORKERS, queue.workers),
+    ):
+        yield Sample(gauge, value, (queue.name,))
 
 
 def _of_circuits(circuits: Mapping[str, Mapping[str, Any]]) -> Iterator[Sample]:

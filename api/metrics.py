@@ -37,9 +37,10 @@ def register(app: Flask) -> None:
 def metrics() -> Response:
     """What this process has counted is added first, so that it is never late itself."""
     _admit(services().settings)
-    services().counting.add()
-    in_redis, fields = services().in_redis.look()
-    exposition = Exposition(fields, [gauges.about(), *in_redis, *services().in_database.look()])
+    own = services()
+    own.counting.add()
+    in_redis, fields = gauges.in_redis(own)
+    exposition = Exposition(fields, [gauges.about(), *in_redis, *own.in_database.look()])
     accept = request.headers.get("Accept", "")
     body, media_type = beside_greenlets(lambda: exposition.written(accept), "metrics")  # tens of milliseconds
     return Response(body, content_type=media_type, headers={"Cache-Control": "no-store"})

@@ -17,14 +17,6 @@ class Depths(Shape):
     low: int
 
 
-class Ages(Shape):
-    """For how many seconds the first in line has been queued, by priority; null where none waits."""
-
-    high: float | None
-    normal: float | None
-    low: float | None
-
-
 class Finished(Shape):
     """How many jobs have become final, by how."""
 
@@ -47,7 +39,6 @@ class Queue(Shape):
     oldest_age_seconds: float | None = Field(
         description="how long the first in line has been queued, of the priority where that is longest; null: none waits"
     )
-    oldest_age_by_priority: Ages
     running: int = Field(description="jobs that workers hold")
     done_per_minute: int = Field(description="jobs that became final in the last full minute, however they ended")
     failed_per_minute: int = Field(description="those of them that have failed")

@@ -22,7 +22,7 @@ from models.session import Sessions
 
 if TYPE_CHECKING:
     from api.cache import Cache
-    from api.gauges import InDatabase, InRedis
+    from api.gauges import InDatabase
     from api.limits import Limits
     from api.sessions import UserSessions
     from api.streams import Streams
@@ -36,7 +36,7 @@ NAME = "millrace"
 class Services:
     """Everything a view may need from outside the request. `readers`: sessions of PostgreSQL, read-only. `sessions`: of
     those who are signed in. `call_streams`, `job_streams`: of those who follow calls and jobs. `counting`: of what this process
-    counts; `in_redis`, `in_database`: what is looked at to be told beside it."""
+    counts; `in_database`: what is told beside it."""
 
     settings: Settings
     redis: Redis
@@ -57,7 +57,6 @@ class Services:
     call_streams: Streams
     job_streams: Streams
     counting: Counting
-    in_redis: InRedis
     in_database: InDatabase
 
 

@@ -7,7 +7,7 @@ job was queued that is run again, so of its later runs only the executions are m
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from jobs.kernel.meters import BATCH, END_TO_END, ERRORS, RUN, WAIT, known
@@ -19,34 +19,51 @@ from workers.work import Work
 
 
 def measure(carried_out: Iterable[tuple[Work, Settlement]], seconds: float) -> None:
-    """Note how jobs came out that were carried out together. `seconds`: what all of them took."""
-    executed, ends = defaultdict[str, list[Delivery]](list), defaultdict[str, list[float]](list)
-    errors = Counter[tuple[str, str]]()
-    for work, settlement in carried_out:
-        delivery, verdict, outcome = work.delivery, settlement.verdict, work.outcome
-        if isinstance(verdict, Final):
-            if not isinstance(outcome, Done):
-                continue
-            if delivery.run == 1:
-                ends[settlement.kind].append(_waited(delivery, verdict.finished_at))
-            if outcome.error is not None:
-                errors[settlement.kind, str(outcome.error.get("code"))] += 1
-        if delivery.canceled_at is None and not isinstance(verdict, HandBack):
-            executed[settlement.kind].append(delivery)
-    for kind, deliveries in executed.items():
-        tally.measure(WAIT, [_waited(each, each.started_at) for each in deliveries if each.run == 1], known(kind)[0])
-        tally.measure(RUN, [seconds] * len(deliveries), known(kind)[0])
-    for kind, values in ends.items():
-        tally.measure(END_TO_END, values, known(kind)[0])
-    for queue, jobs in Counter(each.queue for deliveries in executed.values() for each in deliveries).items():
+    """Note how jobs came out that were taken, and carried out, together. `seconds`: what all of them took."""
+    queues = Counter[str]()
+    for (kind, finished_at), works in _together(carried_out).items():
+        name, _ = known(kind)
+        executed = [work.delivery for work in works if work.delivery.canceled_at is None]
+        waits = [(each.started_at - _since(each)).total_seconds() for each in executed if each.run == 1]
+        tally.measure(WAIT, waits, name)
+        tally.measure(RUN, (seconds,), name, times=len(executed))
+        queues.update([each.queue for each in executed])
+        if finished_at is not None:
+            took = (finished_at - works[0].delivery.started_at).total_seconds()
+            tally.measure(END_TO_END, [wait + took for wait in waits] + _canceled(works), name)
+            for code in _codes(works):
+                tally.count(ERRORS, name, code)
+    for queue, jobs in queues.items():
         tally.measure(BATCH, (jobs,), queue)
-    for (kind, code), jobs in errors.items():
-        tally.count(ERRORS, known(kind)[0], code, by=jobs)
 
 
-def _waited(delivery: Delivery, until: datetime) -> float:
-    """Seconds since it could have been taken first, or again."""
-    since, due = delivery.submitted_at, delivery.run_at
-    if due is not None and due > since:
-        since = due
-    return max((until - since).total_seconds(), 0.0)
+def _together(carried_out: Iterable[tuple[Work, Settlement]]) -> dict[tuple[str, datetime | None], list[Work]]:
+    """What is to be measured, by kind and by when it was final; None of what was not. Jobs that one transaction has decided
+    were final at one time, so that there is little to be done for each."""
+    groups: dict[tuple[str, datetime | None], list[Work]] = defaultdict(list)
+    for work, settlement in carried_out:
+        verdict = settlement.verdict
+        if isinstance(verdict, Final):
+            if isinstance(work.outcome, Done):
+                groups[settlement.kind, verdict.finished_at].append(work)
+        elif not isinstance(verdict, HandBack):
+            groups[settlement.kind, None].append(work)
+    return groups
+
+
+def _since(delivery: Delivery) -> datetime:
+    """When it could have been taken first, or again."""
+    due = delivery.run_at
+    return delivery.submitted_at if due is None or due < delivery.submitted_at else due
+
+
+def _canceled(works: Iterable[Work]) -> list[float]:
+    """Seconds until those were canceled that no worker had had before."""
+    return [(at - _since(work.delivery)).total_seconds() for work in works if (at := work.delivery.canceled_at)]
+
+
+def _codes(works: Iterable[Work]) -> Iterator[str]:
+    """The codes of the errors that these have ended with."""
+    for work in works:
+        if isinstance(work.outcome, Done) and work.outcome.error is not None:
+            yield str(work.outcome.error.get("code"))

@@ -56,18 +56,18 @@ class Histogram:
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", (*(f"{bound:g}" for bound in self.bounds), ABOVE))
 
-    def add(self, sums: dict[str, int], labels: Sequence[object], values: Sequence[float]) -> None:
-        """Add values to their buckets, and to the sum."""
+    def add(self, sums: dict[str, int], labels: Sequence[object], values: Sequence[float], times: int) -> None:
+        """Add values, each so many times, to their buckets and to the sum; what clocks have made less than 0 as nothing."""
         found: dict[int, int] = {}
         for value in values:
             at = bisect_left(self.bounds, value)
-            found[at] = found.get(at, 0) + 1
+            found[at] = found.get(at, 0) + times
         start = stem(self.word, labels)
-        for at, times in found.items():
+        for at, count in found.items():
             name = f"{start}|{self.names[at]}"
-            sums[name] = sums.get(name, 0) + times
+            sums[name] = sums.get(name, 0) + count
         name = f"{start}|{SUM}"
-        sums[name] = sums.get(name, 0) + round(sum(values) * MILLIONTHS)
+        sums[name] = sums.get(name, 0) + max(0, round(sum(values) * times * MILLIONTHS))
 
 
 Meter = Counter | Histogram

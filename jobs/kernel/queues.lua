@@ -1,8 +1,7 @@
 -- Queues: how each stands, all at one moment, however long they are. KEYS: none.
 -- ARGV: 1 how many final states there are, then these, then the queues.
--- Returns {now in us, how many jobs wait for a time, for how many of them it has come, 1 where a scheduler acts or 0, then per
--- queue {1 where it is paused or 0, leases, per lane {jobs, created_at, due and rerun_at of the first that waits}, jobs by final
--- state: in the last full minute, and ever}}
+-- Returns {now in us, how many jobs wait for a time, then per queue {1 where it is paused or 0, leases, per lane {jobs,
+-- created_at, due and rerun_at of the first that waits}, jobs by final state: in the last full minute, and ever}}
 -- include clock
 -- include lanes
 local LOOKS = 100 -- at the head of a lane, past ids that workers will pass over as well
@@ -32,9 +31,7 @@ local function last_minute(queue)
   return keys
 end
 
-local SCHEDULED = 'rq:scheduler:scheduled_jobs'
-local reply = {digits(now), redis.call('ZCARD', SCHEDULED),
-  redis.call('ZCOUNT', SCHEDULED, '-inf', string.format('%.3f', now / 1000000)), redis.call('EXISTS', 'rq:scheduler_lock')}
+local reply = {digits(now), redis.call('ZCARD', 'rq:scheduler:scheduled_jobs')}
 for at = first, #ARGV do
   local queue, waiting = ARGV[at], {}
   for place, lane in ipairs(LANES) do

@@ -18,7 +18,7 @@ from jobs.kernel.outcome import State
 from jobs.kernel.policy import QUEUES, Priority
 from jobs.kernel.record import parsed
 from jobs.kernel.scripts import script
-from jobs.kernel.times import micros
+from jobs.kernel.times import from_micros, micros
 
 FINAL = [str(state) for state in State if state.final]
 HERE = Path(__file__).parent
@@ -26,8 +26,8 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True, slots=True)
 class QueueView:
-    """How one queue stands. `depth`: jobs in all its lanes; `depth_by_priority`: in each. `oldest_age_by_priority`: seconds that
-    the first of each lane has waited; None where nothing waits. `oldest_age_seconds`: in the lane where that is longest. `running`: leases. `done_per_minute`:
+    """How one queue stands. `depth`: jobs in all its lanes; `depth_by_priority`: in each. `oldest_age_seconds`: how long the
+    first of a lane has waited, in the lane where that is longest; None where nothing waits. `running`: leases. `done_per_minute`:
     jobs that became final, in whatever way, in the last full minute, which is counted by tens of seconds;
     `failed_per_minute`: those of them that have failed. `totals`: final jobs by state, since Redis lost its data last.
     `workers`: those alive."""
@@ -38,7 +38,6 @@ class QueueView:
     depth: int
     depth_by_priority: Mapping[str, int]
     oldest_age_seconds: float | None
-    oldest_age_by_priority: Mapping[str, float | None]
     running: int
     done_per_minute: int
     failed_per_minute: int
@@ -53,13 +52,10 @@ class QueueView:
 @dataclass(frozen=True, slots=True)
 class Overview:
     """Every queue, in the order of QUEUES; and the jobs that wait for a time, whatever queue that will bring them to: to tell
-    apart how many go to each would take a look at every one of them. `due`: those whose time has come, and whom no scheduler has
-    queued yet. `scheduler`: whether one acts."""
+    apart how many go to each would take a look at every one of them."""
 
     queues: tuple[QueueView, ...]
     scheduled: int
-    due: int
-    scheduler: bool
 
 
 class Queues:
@@ -89,10 +85,10 @@ class Queues:
         return bool(self._resume(args=[_known(name)]))
 
     def _view(self, names: Sequence[str]) -> Overview:
-        now, scheduled, due, scheduler, *rows = self._read(args=[len(FINAL), *FINAL, *names])
+        now, scheduled, *rows = self._read(args=[len(FINAL), *FINAL, *names])
         workers = self._fleet.alive()
         views = (_queue(name, int(now), row, workers[name]) for name, row in zip(names, rows, strict=True))
-        return Overview(tuple(views), scheduled, due, bool(scheduler))
+        return Overview(tuple(views), scheduled)
 
 
 def _known(name: str) -> str:
@@ -103,16 +99,14 @@ def _known(name: str) -> str:
 
 def _queue(name: str, now: int, row: Sequence[Any], workers: int) -> QueueView:
     paused, running, lanes, minute, ever = row
-    finished, depths = dict(zip(FINAL, minute, strict=True)), [lane[0] for lane in lanes]
-    ages = [_age(now, *head) for _, *head in lanes]
+    finished, ages = dict(zip(FINAL, minute, strict=True)), [_age(now, *head) for _, *head in lanes]
     return QueueView(
         name=name,
         way=QUEUES[name],
         paused=bool(paused),
-        depth=sum(depths),
-        depth_by_priority=dict(zip(map(str, Priority), depths, strict=True)),
+        depth=sum(depth for depth, *_ in lanes),
+        depth_by_priority={str(priority): depth for priority, (depth, *_) in zip(Priority, lanes, strict=True)},
         oldest_age_seconds=max((age for age in ages if age is not None), default=None),
-        oldest_age_by_priority=dict(zip(map(str, Priority), ages, strict=True)),
         running=running,
         done_per_minute=sum(finished.values()),
         failed_per_minute=finished[State.FAILED],
@@ -125,9 +119,8 @@ def _age(now: int, created: bytes, due: bytes, rerun: bytes) -> float | None:
     """Seconds since a job was queued: when it was submitted, or was due, if it was to wait, or was run again. None where that
     cannot be read."""
     try:
-        queued = max(
-            micros(parsed(created)) if created else 0, *(int(moment) if moment else 0 for moment in (due, rerun))
-        )
+        queued = micros(parsed(created)) if created else 0
+        queued = max(queued, *(micros(from_micros(int(moment))) for moment in (due, rerun) if moment), 0)
     except (ValueError, OverflowError, OSError):
         return None
     return round(max(now - queued, 0) / 1_000_000, 3) if queued else None

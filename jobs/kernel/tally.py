@@ -22,15 +22,16 @@ class Tally:
 
     def __init__(self) -> None:
         self._counted: deque[tuple[Counter, tuple[object, ...], int]] = deque(maxlen=MOST)
-        self._measured: deque[tuple[Histogram, tuple[object, ...], Sequence[float]]] = deque(maxlen=MOST)
+        self._measured: deque[tuple[Histogram, tuple[object, ...], Sequence[float], int]] = deque(maxlen=MOST)
 
     def count(self, meter: Counter, *labels: object, by: int = 1) -> None:
         """Note that something happened. `labels`: as the meter names them; of a few values each."""
         self._counted.append((meter, labels, by))
 
-    def measure(self, meter: Histogram, values: Sequence[float], *labels: object) -> None:
-        """Note what something came to, once or several times. `values`: are the tally's from now on."""
-        self._measured.append((meter, labels, values))
+    def measure(self, meter: Histogram, values: Sequence[float], *labels: object, times: int = 1) -> None:
+        """Note what something came to, each so many times. `values`: are the tally's from now on."""
+        if values and times:
+            self._measured.append((meter, labels, values, times))
 
     def take(self) -> dict[str, int]:
         """What was noted since, added up by fields (`jobs.kernel.meters`)."""
@@ -40,8 +41,8 @@ class Tally:
                 counter, labels, amount = self._counted.popleft()
                 counter.add(sums, labels, amount)
             for _ in range(len(self._measured)):
-                histogram, labels, values = self._measured.popleft()
-                histogram.add(sums, labels, values)
+                histogram, labels, values, times = self._measured.popleft()
+                histogram.add(sums, labels, values, times)
         return sums
 
     def forget(self) -> None:

@@ -46,8 +46,8 @@ DEFENCES = (
     Defence(
         "what only met its receipt is not measured again",
         "workers/measure.py",
-        "            if not isinstance(outcome, Done):\n                continue\n",
-        "            outcome = outcome if isinstance(outcome, Done) else Done(verdict.state, error={})\n",
+        "            if isinstance(work.outcome, Done):\n",
+        "            if verdict:\n",
         f"{METERS} -k met_its_receipt",
     ),
     Defence(
