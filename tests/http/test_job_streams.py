@@ -22,6 +22,7 @@ from sqlalchemy import select
 from api import job_events, places, streams
 from api.schemas import JobSummary
 from config import Settings
+from deploy.gunicorn import worker_connections
 from jobs.kernel import keys
 from jobs.kernel.cancel import Canceled, Canceler
 from jobs.kernel.rerun import DeadLetter, Rerun, Rerunner
@@ -405,6 +406,10 @@ def test_all_sorts_of_streams_share_the_places_of_a_process(
                 answer = user.get(refused)
                 assert (answer.status_code, answer.get_json()["code"]) == (503, "overloaded")
                 assert int(answer.headers["Retry-After"]) >= 1
+
+
+def test_500_streams_have_places_that_leave_room_for_200_who_wait_and_for_who_asks() -> None:
+    assert 500 <= places.MOST <= worker_connections - 2 * 200
 
 
 def test_jobs_that_do_not_change_are_asked_about_of_redis_alone_and_all_at_once(
