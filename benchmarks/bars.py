@@ -62,7 +62,7 @@ BARS = (
     Bar("task batches of 10,000 items, 1 worker process, the slowest action", 20_000, "items/s", "batch.slowest"),
     Bar(f"{HTTP}, against the service written plainly", 2.5, "x", "http.millrace", "http.plain"),
     Bar(f"{HTTP}, against a bare Flask 202", 0.4, "x", "http.millrace", "http.bare"),
-    Bar("POST /v1/bulk, lines accepted/s, 1 API process", 8_000, "lines/s"),
+    Bar("POST /v1/bulk, lines accepted/s, 1 API process", 8_000, "lines/s", "bulk.plain"),
     Bar(f"{LATENCY}, accepted to committed, p50", 2.5, "ms", "latency.committed.p50", at_most=True),
     Bar(f"{LATENCY}, accepted to committed, p99", 6, "ms", "latency.committed.p99", at_most=True),
     Bar(f"{LATENCY}, whole request with Prefer: wait, p50", 8, "ms", "latency.waited.p50", at_most=True),

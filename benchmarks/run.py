@@ -102,6 +102,14 @@ class Run:
             self.figures[f"http.{name}"] = rate
             say(f"POST /v1/orders, {name}", f"{rate:,.0f} requests/s")
 
+    def bulk(self) -> None:
+        """Lines accepted per second in bulks, by one process of the API; and what a line costs it."""
+        from benchmarks.http.bulk import rates
+
+        for name, rate in rates(seconds=self.plan.http_seconds, rounds=self.plan.http_rounds).items():
+            self.figures |= {f"bulk.{name}": rate.lines, f"bulk.{name}.cpu": rate.cpu}
+            say(f"POST /v1/bulk, {name}", f"{rate.lines:,.0f} lines/s, {rate.cpu:.0f} µs each")
+
     def reads(self) -> None:
         """What a read costs the serving processes, from the cache and not, and an empty view beside it."""
         from benchmarks.http.reads import costs
@@ -177,6 +185,7 @@ PARTS: dict[str, Callable[[Run], None]] = {
         Run.batches,
         Run.latency,
         Run.http,
+        Run.bulk,
         Run.reads,
         Run.streams,
         Run.idle,

@@ -11,7 +11,7 @@ import pytest
 
 from tests.acceptance.stack import Stack
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "sign-in.md"
+PAGES = Path(__file__).resolve().parents[2] / "docs" / "how-to"
 BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 OUTCOME = re.compile(r"^(?P<line>.*\S) +# (?P<status>\d{3})(?: (?P<word>\w+))?$")
 
@@ -31,15 +31,26 @@ def script(text: str, base_url: str) -> str:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl here")
-def test_signing_in_goes_as_its_page_says(stack: Stack, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("page", "words", "also"),
+    [
+        (
+            "sign-in.md",
+            {"session_ended": 5, "204": 1, "access_token": 1},
+            ['"kind":"users.amend","status":"succeeded"', '"kind":"orders.place","status":"succeeded"'],
+        ),
+        ("bulk.md", {"validation_failed": 1, "replayed": 2, "queued": 2, "not_found": 1}, []),
+    ],
+)
+def test_all_goes_as_its_page_says(
+    stack: Stack, tmp_path: Path, page: str, words: dict[str, int], also: list[str]
+) -> None:
     with stack.workers(processes=1):
-        asked = script(PAGE.read_text(), stack.base_url)
+        asked = script((PAGES / page).read_text(), stack.base_url)
         done = subprocess.run(
             ["bash", "-c", asked], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
         )
     assert done.returncode == 0, done.stdout + done.stderr
-    seen = {word: done.stdout.count(f"seen: {word}") for word in ("session_ended", "204", "access_token")}
-    assert seen == {"session_ended": 5, "204": 1, "access_token": 1}
-    assert '"kind":"users.amend","status":"succeeded"' in done.stdout
-    assert '"kind":"orders.place","status":"succeeded"' in done.stdout
+    assert {word: done.stdout.count(f"seen: {word}") for word in words} == words
+    assert [text for text in also if text not in done.stdout] == []
     assert done.stderr == ""
