@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -84,7 +85,8 @@ class Stack(Servers):
 
     def start_api(self, **told: str) -> None:
         """Serve, as the Procfile does; returns when it answers. `told`: more of its environment."""
-        command = python("-m", "gunicorn", "--config", "deploy/gunicorn.py", "--bind", f"127.0.0.1:{self.port}")
+        gunicorn = str(Path(sys.executable).with_name("gunicorn"))  # which can start itself again, as its module cannot
+        command = [gunicorn, "--config", "deploy/gunicorn.py", "--bind", f"127.0.0.1:{self.port}"]
         more = {"WEB_CONCURRENCY": str(self.api_processes), **self.redis_as("api"), **self.entry.told, **told}
         serving = running([*command, self.entry.app], self.settings, self.log("api"), **more)
         self._serving.append(self._api.enter_context(serving))
