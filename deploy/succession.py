@@ -53,7 +53,11 @@ class Listener(StreamServer):
     """Where connections come in."""
 
     def close(self) -> None:
-        """Listen no more, and let in who has connected until now."""
-        while not self.closed and not self.full() and (came := self.do_read()):
-            self.do_handle(*came)
+        """Listen no more, and let in who has connected until now; whoever connects between the two last steps is cut off,
+        which is why nothing else comes between them."""
+        if not self.closed:
+            self.stop_accepting()
+            while not self.full() and (came := self.do_read()):
+                self.do_handle(*came)
+            self.socket.close()
         super().close()
