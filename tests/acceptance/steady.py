@@ -81,13 +81,13 @@ class Steady:
         """Every write that was acknowledged has come to what it had to, with one receipt and one effect; no request has
         failed, and no answer told otherwise. Redis is empty afterwards."""
         for book in self._books:
-            assert book.acknowledged
-            assert book.refused == []
-            assert checker.until_final(self._stack, book, FINAL_WITHIN) is not None
-            assert checker.unsettled(self._stack, book, *QUEUES) == []
+            assert book.acknowledged, "nothing was asked for, so nothing is shown"
+            assert not book.refused, book.refused
+            assert checker.until_final(self._stack, book, FINAL_WITHIN) is not None, "not all is final"
+            assert not (left := checker.unsettled(self._stack, book, *QUEUES)), left
         for book in self._books:
             verdict = checker.check(self._stack, book)
-            assert verdict.wrong == [], verdict.figures
+            assert not verdict.wrong, (verdict.figures, verdict.wrong)
 
     @staticmethod
     def _ask(book: Book, pause: tuple[float, float], chance: random.Random, over: threading.Event) -> None:

@@ -57,7 +57,7 @@ def test_workers_and_the_scheduler_are_replaced_one_after_the_other_and_no_job_i
     watched: Stack, chance: random.Random
 ) -> None:
     load = Steady(watched, chance)
-    with ExitStack() as old, ExitStack() as new:
+    with watched.slow_commits(0.02), ExitStack() as old, ExitStack() as new:
         workers = [old.enter_context(watched.workers(1)) for _ in range(2)]
         scheduler = old.enter_context(watched.scheduler())
         with load.running():
