@@ -17,7 +17,7 @@ from uuid import UUID
 import structlog
 from redis import Redis
 
-from api.flight import aside
+from api.flight import aside, ending
 from jobs.kernel import broker, keys
 from jobs.kernel.errors import QueueDown
 from jobs.kernel.ledger import Ledger
@@ -84,10 +84,13 @@ class Waiting:
                     self._waiting.pop(key, None)
 
     def until_final(self, job_id: UUID, event: Event, seconds: float) -> JobRecord | None:
-        """The job, final or as it is after `seconds`; None where that cannot be told."""
-        deadline = monotonic() + seconds
+        """The job, final or as it is after `seconds`, or as soon as the server has been told to stop; None where that
+        cannot be told."""
+        deadline, leaving = monotonic() + seconds, ending()
         try:
-            while (left := deadline - monotonic()) > 0 and _heard(event, left):
+            while (left := deadline - monotonic()) > 0 and not leaving():
+                if not _heard(event, min(left, LOOK)):
+                    continue
                 event.clear()
                 job = self._ledger.find(job_id)
                 if job is None or job.state.final:

@@ -46,6 +46,14 @@ def without_server_header(original: Callable[[wsgi.Response], list[str]]) -> Cal
     return default_headers
 
 
+def on_starting(_arbiter: object) -> None:
+    """Once in an arbiter, which reads this file again on SIGHUP."""
+    from deploy import succession
+
+    succession.install()
+    wsgi.Response.default_headers = without_server_header(wsgi.Response.default_headers)
+
+
 def post_fork(server: object, worker: object) -> None:
     """Make sockets and psycopg2 give way to other greenlets, before the application is imported."""
     from gunicorn.workers.ggevent import GeventWorker
@@ -64,13 +72,11 @@ def post_fork(server: object, worker: object) -> None:
 
 def post_worker_init(worker: Worker) -> None:
     """Answer what never reaches a view as the views would, now that the application is there."""
-    from deploy import wire
+    from deploy import succession, wire
 
     gc.collect()
     gc.freeze()  # what is there for good is looked at no more: a look at all of it takes tens of milliseconds
     gc.set_threshold(10_000, 20, 20)
     worker.wsgi = wire.with_bounded_bodies(worker.wsgi)
     util.write_error = wire.write_error
-
-
-wsgi.Response.default_headers = without_server_header(wsgi.Response.default_headers)
+    succession.ready(worker)

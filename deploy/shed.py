@@ -99,14 +99,15 @@ class Worker(GeventWorker):
         super().run()
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
-        """Serve a connection."""
+        """Serve a connection. Which address it came to, it tells itself: the listener may be closed by the time that it is
+        served, and gunicorn would cut it off."""
         if self.cfg.is_ssl:
-            super().handle(listener, client, addr)
+            super().handle(client, client, addr)
             return
         door = Door(client, self, self.cfg.keepalive / 2)
         self._doors.add(door)
         try:
-            super().handle(listener, door, addr)
+            super().handle(client, door, addr)
         finally:
             self._doors.discard(door)
 

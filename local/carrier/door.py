@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import selectors
 import socket
+import struct
 import sys
 import threading
+from array import array
 from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
@@ -15,6 +17,16 @@ BACKLOG = 512
 RETRY = 0.05
 PERIOD = 0.5
 """Seconds, of which a share can be without anybody listening."""
+
+HANDSHAKE = 0.005
+"""Seconds in which a handshake on loopback that has begun is over."""
+
+SO_ATTACH_FILTER = 26
+NO_SYN = array("B")
+for instruction in [(0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 2**32 - 1)]:
+    NO_SYN.frombytes(struct.pack("HBBI", *instruction))
+"""A filter for Linux: load byte 13 of the TCP header, its flags; drop the packet where SYN is set; keep any other, with
+which a handshake goes on. Source: https://docs.kernel.org/networking/filter.html"""
 
 
 class Door:
@@ -107,13 +119,21 @@ class Door:
 
     def _shut(self) -> None:
         """Who has connected already is served, not cut off: to them it would look like an answer that was lost."""
-        self._let_in()
         if self._listener:
+            if sys.platform == "linux":  # who comes from now on is not heard, and their kernel asks again in a second
+                address, _ = NO_SYN.buffer_info()
+                program = struct.pack("HP", len(NO_SYN) // 8, address)
+                self._listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+                self._listener.settimeout(HANDSHAKE)
+            self._let_in()
             self._listener.close()
             self._listener = None
 
     def _let_in(self) -> None:
-        while self._listener:
+        """All who wait; no more than can wait at once, or who comes again and again would keep it from all else."""
+        for _ in range(2 * BACKLOG):
+            if not self._listener:
+                return
             try:
                 connection, _ = self._listener.accept()
             except OSError:

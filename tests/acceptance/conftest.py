@@ -11,8 +11,10 @@ import pytest
 
 from local.carrier import Carrier
 from tests.acceptance.stack import Stack
+from tests.storm import effects
 from tests.system import telephony
 from tests.system.client import Client
+from tests.system.stack import Stack as System
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +29,15 @@ def stack(tmp_path_factory: pytest.TempPathFactory, carrier: Carrier) -> Iterato
     pace = {"calls_per_second": 100, "call_reconcile_seconds": 1, "circuit_open_seconds": 1}
     calls = telephony.account_at(carrier) | pace
     with Stack.started(tmp_path_factory.mktemp("acceptance"), lease_seconds=3, **calls) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """A stack with an effect log, in which no rule refuses a second effect, and so hides it."""
+    folder = tmp_path_factory.mktemp("watched")
+    with System.started(folder, api_processes=2, lease_seconds=3, order_window_scope="off") as started:
+        effects.install(started)
         yield started
 
 

@@ -17,9 +17,11 @@ from jobs.kernel.submit import keyed_id
 from tests.system.client import Client, order
 from tests.system.sightings import Sightings
 
-PLACE, AMEND, DELETE, DIAL, TELL = "INSERT", "UPDATE", "DELETE", "DIAL", "TELL"
-"""What a write does: to the table of orders, in SQL's words, which are the effect log's too; or at the carrier, or the
-event sink."""
+PLACE, AMEND, DELETE, DIAL = "INSERT", "UPDATE", "DELETE", "DIAL"
+"""What a write does: to a table, in SQL's words, which are the effect log's too; or at the carrier."""
+
+CHANGES = {"/v1/orders": {"total_fee": "1.00"}, "/v1/tasks": {"priority": "high"}}
+"""What is changed of what was made there."""
 
 PHONES = itertools.count()
 
@@ -61,8 +63,8 @@ class Write:
     refused: list[Refusal] = field(default_factory=list)
 
     @property
-    def order_id(self) -> str:
-        """The order that it is about: what a write makes bears the job's id."""
+    def row_id(self) -> str:
+        """What it is about: what a write makes bears the job's id."""
         return self.target or self.job_id
 
 
@@ -110,11 +112,12 @@ class Book:
         return self._write("POST", path, order(customer), PLACE)
 
     def change(self, placed: Write, *, delete: bool) -> Write:
-        """The one change of an order that has been placed."""
-        path = f"/v1/orders/{placed.job_id}"
+        """The one change of an order, or a task, that has been made."""
+        made_at, _, _ = placed.path.partition("?")
+        path = f"{made_at}/{placed.job_id}"
         if delete:
             return self._write("DELETE", path, None, DELETE, target=placed.job_id)
-        return self._write("PATCH", path, {"total_fee": "1.00"}, AMEND, target=placed.job_id)
+        return self._write("PATCH", path, CHANGES[made_at], AMEND, target=placed.job_id)
 
     def call(self) -> Write:
         """A new call, to a number of its own, with which the carrier simulator has nothing special in mind."""
@@ -124,7 +127,11 @@ class Book:
 
     def event(self) -> Write:
         """A new event."""
-        return self._write("POST", "/v1/events", {"name": "seen", "details": {"number": next(self._numbers)}}, TELL)
+        return self._write("POST", "/v1/events", {"name": "seen", "details": {"number": next(self._numbers)}}, PLACE)
+
+    def task(self) -> Write:
+        """A new task."""
+        return self._write("POST", "/v1/tasks", {"title": f"Call customer {next(self._numbers)} back"}, PLACE)
 
     def repeat(self, write: Write) -> None:
         """Ask once more for what was acknowledged: whatever is answered, it names the same job."""

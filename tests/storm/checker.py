@@ -105,10 +105,10 @@ def unsettled(stack: Stack, book: Book, *queues: str) -> list[str]:
 def _check_effects(stack: Stack, book: Book, kept: dict[str, Outcome], verdict: Verdict) -> None:
     happened = effects.logged(stack, book.user.owner)
     for write in book.writes:
-        judge(write, kept.get(write.job_id), happened.pop((write.effect, write.order_id), 0), verdict)
+        judge(write, kept.get(write.job_id), happened.pop((write.effect, write.row_id), 0), verdict)
     asked = {write.job_id for write in book.writes}
     verdict.unexpected += [f"{name} is {kept[name]}" for name in kept.keys() - asked]
-    verdict.unexpected += [f"{op} of {order_id}, {times} times" for (op, order_id), times in happened.items()]
+    verdict.unexpected += [f"{op} of {row_id}, {times} times" for (op, row_id), times in happened.items()]
 
 
 def judge(write: Write, outcome: Outcome | None, times: int, verdict: Verdict) -> None:

@@ -1,5 +1,5 @@
-"""The effect log: every row of `orders` that a committed transaction has touched, without any unique constraint, so
-that no constraint can hide an effect that happened twice."""
+"""The effect log: every row of orders, tasks and events that a committed transaction has touched, without any unique
+constraint, so that none can hide an effect that happened twice."""
 
 from __future__ import annotations
 
@@ -8,32 +8,34 @@ from collections import Counter
 from tests.system.servers import Servers
 
 SCHEMA = """
-CREATE TABLE effect_log (op text, order_id uuid, owner_id uuid, at timestamptz DEFAULT clock_timestamp());
+CREATE TABLE effect_log (op text, row_id uuid, owner_id uuid, at timestamptz DEFAULT clock_timestamp());
 CREATE FUNCTION log_effect() RETURNS trigger LANGUAGE plpgsql AS $$
-DECLARE touched orders := CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
 BEGIN
-  INSERT INTO effect_log (op, order_id, owner_id) VALUES (TG_OP, touched.id, touched.owner_id);
+  IF TG_OP = 'DELETE' THEN NEW := OLD; END IF;
+  INSERT INTO effect_log (op, row_id, owner_id) VALUES (TG_OP, NEW.id, NEW.owner_id);
   RETURN NULL;
-END $$;
-CREATE TRIGGER log_effect AFTER INSERT OR UPDATE OR DELETE ON orders FOR EACH ROW EXECUTE FUNCTION log_effect()
+END $$
 """
+LOGGED = "CREATE TRIGGER log_effect AFTER INSERT OR UPDATE OR DELETE ON {} FOR EACH ROW EXECUTE FUNCTION log_effect()"
 
 
 def install(servers: Servers) -> None:
     """Log from now on."""
     servers.rows(SCHEMA)
+    for table in ("orders", "tasks", "events"):
+        servers.rows(LOGGED.format(table))
 
 
 def logged(servers: Servers, owner: object) -> Counter[tuple[str, str]]:
-    """How often each effect on somebody's orders happened: (INSERT, UPDATE or DELETE; order id)."""
-    asked = "SELECT op, order_id::text, count(*) FROM effect_log WHERE owner_id = %s GROUP BY 1, 2"
+    """How often each effect on what is somebody's happened: (INSERT, UPDATE or DELETE; id)."""
+    asked = "SELECT op, row_id::text, count(*) FROM effect_log WHERE owner_id = %s GROUP BY 1, 2"
     found = servers.rows(asked, str(owner))
     return Counter({(op, name): times for op, name, times in found})
 
 
 def repeated(servers: Servers) -> int:
     """How many effects there have been that had happened before."""
-    ((number,),) = servers.rows("SELECT count(*) - count(DISTINCT (op, order_id)) FROM effect_log")
+    ((number,),) = servers.rows("SELECT count(*) - count(DISTINCT (op, row_id)) FROM effect_log")
     return int(number)
 
 

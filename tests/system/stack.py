@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,7 +55,7 @@ class Stack(Servers):
     secrets: list[str] = field(default_factory=list)
     _clients: list[Client] = field(default_factory=list)
     _api: ExitStack = field(default_factory=ExitStack)
-    _serving: list[Popen[bytes]] = field(default_factory=list)
+    _serving: list[psutil.Process] = field(default_factory=list)
 
     @classmethod
     @contextmanager
@@ -83,12 +85,34 @@ class Stack(Servers):
         return f"http://127.0.0.1:{self.port}"
 
     def start_api(self, **told: str) -> None:
-        """Serve, as the Procfile does; returns when it answers. `told`: more of its environment."""
-        command = python("-m", "gunicorn", "--config", "deploy/gunicorn.py", "--bind", f"127.0.0.1:{self.port}")
+        """Serve; returns when it answers. `told`: more of its environment."""
+        self._serving.append(psutil.Process(self._api.enter_context(self.api(self.port, **told)).pid))
+
+    @contextmanager
+    def api(self, port: int, **told: str) -> Iterator[Popen[bytes]]:
+        """The API, as the Procfile has it, on a port; it answers."""
+        gunicorn = str(Path(sys.executable).with_name("gunicorn"))  # which can start itself again, as its module cannot
+        command = [gunicorn, "--config", "deploy/gunicorn.py", "--bind", f"127.0.0.1:{port}", self.entry.app]
         more = {"WEB_CONCURRENCY": str(self.api_processes), **self.redis_as("api"), **self.entry.told, **told}
-        serving = running([*command, self.entry.app], self.settings, self.log("api"), **more)
-        self._serving.append(self._api.enter_context(serving))
-        until(self._answers)
+        with running(command, self.settings, self.log("api"), **more) as process:
+            until(lambda: _answers(f"http://127.0.0.1:{port}"))
+            yield process
+
+    def renew_api(self) -> None:
+        """Replace the processes of the API, as SIGHUP does; returns when the old ones have left."""
+        old = {process.pid for process in self.serving()}
+        self._serving[-1].send_signal(signal.SIGHUP)
+        until(lambda: not old & {process.pid for process in self.serving()}, 60)
+
+    def succeed_api(self) -> None:
+        """Start a gunicorn beside the one that serves, on the same port, and then stop that one, as a release does."""
+        old = self._serving[-1]
+        old.send_signal(signal.SIGUSR2)
+        until(lambda: any(len(child.children()) == self.api_processes for child in old.children()), 60)
+        (new,) = (child for child in old.children() if child.children())
+        self._api.callback(end, new)
+        self._serving[-1] = new
+        end(old)
 
     def stop_api(self, others: Sequence[Popen[bytes]] = ()) -> list[int]:
         """Ask the API and other processes to stop, all at once; their exit statuses, the API's first."""
@@ -152,12 +176,12 @@ class Stack(Servers):
             until(lambda: log.read_text().count("scheduler_started") > before)
             yield process
 
-    def person(self, role: str = "user") -> Client:
+    def person(self, role: str = "user", kind: Callable[..., Client] = Client) -> Client:
         """Somebody new, who has signed in."""
         name, password = secrets.token_hex(6), f"Canary-{secrets.token_hex(8)}"
         values = [f"{name}@example.com", name, PasswordHasher().hash(password), role]
         ((user_id,),) = self.rows(ADD_PERSON, *values)
-        client = Client(self.base_url, {"email": values[0], "password": password}, UUID(user_id))
+        client = kind(self.base_url, {"email": values[0], "password": password}, UUID(user_id))
         assert client.get("/v1/jobs").status_code == 200
         self.secrets.extend([password, client.token])
         self._clients.append(client)
@@ -189,14 +213,21 @@ class Stack(Servers):
             client.close()
         self._api.close()
 
-    def _answers(self) -> bool:
-        try:
-            return requests.get(f"{self.base_url}/healthz", timeout=2).status_code == 200
-        except (requests.ConnectionError, requests.Timeout):
-            return False
+
+def _answers(base_url: str) -> bool:
+    try:
+        return requests.get(f"{base_url}/healthz", timeout=2).status_code == 200
+    except (requests.ConnectionError, requests.Timeout):
+        return False
 
 
-def children_of(supervisor: Popen[bytes]) -> list[psutil.Process]:
+def end(process: psutil.Process) -> None:
+    """Ask it to stop; returns when it has."""
+    process.terminate()
+    until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, 60)
+
+
+def children_of(supervisor: Popen[bytes] | psutil.Process) -> list[psutil.Process]:
     """The processes of a supervisor that run now."""
     found = []
     for child in children(supervisor.pid):

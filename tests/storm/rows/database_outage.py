@@ -73,7 +73,7 @@ def _drained(stack: Stack, job_ids: list[str], since: float) -> tuple[float, flo
     and how many did a second from then on, while writes kept coming."""
     asked = """
         SELECT count(*), extract(epoch FROM min(at))::float8, extract(epoch FROM max(at))::float8
-        FROM effect_log WHERE order_id = ANY(%s::uuid[]) AND at > to_timestamp(%s)
+        FROM effect_log WHERE row_id = ANY(%s::uuid[]) AND at > to_timestamp(%s)
     """
     ((count, first, last),) = stack.rows(asked, job_ids, since)
     return (first - since, count / max(last - first, 0.05)) if count else (0.0, 0.0)

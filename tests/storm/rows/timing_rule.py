@@ -74,7 +74,7 @@ def outcomes(stack: Stack, owner: UUID | None) -> Counter[str]:
 def _accepted(stack: Stack, owner: UUID | None) -> dict[str, int]:
     """How many orders of each customer were accepted, as the effect log has it."""
     asked = """
-        SELECT customer_id, count(*) FROM orders JOIN effect_log ON effect_log.order_id = orders.id
+        SELECT customer_id, count(*) FROM orders JOIN effect_log ON effect_log.row_id = orders.id
         WHERE orders.owner_id = %s GROUP BY 1
     """
     return dict(stack.rows(asked, str(owner)))
