@@ -64,7 +64,7 @@ COLUMNS = (
     number("run", "run"),
     number("attempts", "attempts"),
 )
-FIELDS = (Column("", "field"), Column("", "value"))
+FIELDS = (Column("field", "field"), Column("value", "value"))
 IDS = click.argument("ids", nargs=-1, type=click.UUID, metavar="[ID]...")
 
 dead = AppGroup("dead", help="Dead letters: failed jobs, to be run again or given up.")
@@ -146,7 +146,7 @@ def _command(kind: type[LettersCommand], ids: tuple[UUID, ...], options: dict[st
     try:
         return kind.model_validate(given | ({"ids": list(ids)} if ids else {}))
     except ValidationError as refused:
-        raise click.UsageError(reasons(refused)) from None
+        raise click.UsageError(reasons(refused).removeprefix(": ")) from None
 
 
 def _sent(command: LettersCommand, wait: float, as_json: bool) -> int:

@@ -44,7 +44,7 @@ FATES = (
     Column("outcome", "outcome", style=lambda outcome: COLORS.get(outcome, "")),
     Column("why", "error", lambda error: str(error["detail"])),
 )
-FIELDS = (Column("", "field"), Column("", "value"))
+FIELDS = (Column("field", "field"), Column("value", "value"))
 IDS = click.argument("ids", nargs=-1, required=True, type=click.UUID, metavar="ID...")
 
 jobs = AppGroup("jobs", help="Jobs: find them, cancel them, run failed ones again.")
