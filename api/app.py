@@ -44,6 +44,7 @@ from config import Settings
 from jobs.kernel import broker, log
 from jobs.kernel.cancel import Canceler
 from jobs.kernel.circuits import Circuits
+from jobs.kernel.control import JobControl
 from jobs.kernel.counting import Counting
 from jobs.kernel.dead_letters import DeadLetters
 from jobs.kernel.fleet import Fleet
@@ -100,17 +101,16 @@ def _services(app: Flask, settings: Settings) -> Services:
     redis = broker.connect(settings.redis_url)
     readers = reader(settings.read_database_url or settings.database_url)
     telling = Telling(redis, lag=settings.read_replica_lag_seconds, ttl=settings.cache_ttl_seconds)
-    ledger = Ledger(redis, readers, telling)
+    ledger, letters = Ledger(redis, readers, telling), DeadLetters(readers)
     waiting, places = Waiting(settings.redis_url, ledger), Places()
     return Services(
         settings=settings,
         redis=redis,
         readers=readers,
         submitter=Submitter(redis, settings),
-        canceler=Canceler(redis),
-        rerunner=Rerunner(redis, settings),
+        control=JobControl(Canceler(redis), Rerunner(redis, settings), letters),
         ledger=ledger,
-        dead_letters=DeadLetters(readers),
+        dead_letters=letters,
         circuits=Circuits(redis, settings),
         fleet=Fleet(redis),
         queues=Queues(redis),

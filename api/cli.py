@@ -7,6 +7,7 @@ from flask import Flask
 from flask.cli import AppGroup, with_appcontext
 
 from api.doctor import doctor
+from api.job_cli import jobs
 from api.queue_cli import queues
 from api.services import services
 from api.user_cli import users
@@ -20,6 +21,7 @@ def register(app: Flask) -> None:
     app.cli.add_command(roles)
     app.cli.add_command(users)
     app.cli.add_command(redis)
+    app.cli.add_command(jobs)
     app.cli.add_command(queues)
     app.cli.add_command(workers)
     app.cli.add_command(doctor)

@@ -16,11 +16,10 @@ from api.jobs import accepted, over
 from api.reads.dead_letters import letter_of
 from api.services import services
 from jobs.kernel.cancel import Canceled
-from jobs.kernel.errors import Conflict, NotFound, QueueFull, Unavailable
-from jobs.kernel.outcome import State
+from jobs.kernel.errors import NotFound
 from jobs.kernel.policy import Access
 from jobs.kernel.record import JobRecord
-from jobs.kernel.rerun import DeadLetter, Rerun
+from jobs.kernel.rerun import Rerun
 from models.views import ident
 
 log = structlog.get_logger(__name__)
@@ -47,19 +46,11 @@ def cancel_job(id: str) -> Response:
     """A receipt wins: it is looked for first, and where that cannot be done, nothing is canceled."""
     seconds = terms.wait_of_request()
     own, job = services(), _of_caller(id)
-    if job.state.final:
-        raise _final(job)
-    match own.canceler.cancel(job.id):
-        case Canceled.CANCELED:
-            log.info("job_canceled", kind=job.kind, by=ident(caller().id))
-            return over(own.ledger.live([job.id]).get(job.id, job), waited=seconds)
-        case Canceled.ASKED:
-            log.info("job_cancel_asked", kind=job.kind, by=ident(caller().id))
-            return _followed(job.id, seconds)
-        case Canceled.FINAL:
-            raise _final(own.ledger.find(job.id) or job)
-        case Canceled.GONE:
-            raise NotFound
+    at_once = own.control.cancel(job) is Canceled.CANCELED
+    log.info("job_canceled" if at_once else "job_cancel_asked", kind=job.kind, by=ident(caller().id))
+    if at_once:
+        return over(own.ledger.live([job.id]).get(job.id, job), waited=seconds)
+    return _followed(job.id, seconds)
 
 
 @answers()
@@ -77,7 +68,9 @@ def retry_job(id: str) -> Response:
     """Of many who ask at once, one begins the next run."""
     seconds = terms.wait_of_request()
     job = _of_caller(id)
-    if rerun(_letter(job)) is Rerun.NEW:
+    with aside():
+        word = services().control.retry(job)
+    if word is Rerun.NEW:
         log.info("job_retried", kind=job.kind, by=ident(caller().id))
     return _followed(job.id, seconds)
 
@@ -99,19 +92,9 @@ def replay_letter(id: str) -> Response:
     with aside():
         letter = letter_of(id)
     bind_contextvars(job_id=ident(letter.id))
-    if rerun(letter) is Rerun.NEW:
+    if services().control.replay(letter) is Rerun.NEW:
         log.info("dead_letter_replayed", kind=letter.kind, by=ident(caller().id))
     return _followed(letter.id, seconds)
-
-
-def rerun(letter: DeadLetter) -> Rerun:
-    """Run a dead letter's job again. Raises Conflict where that cannot be done, QueueFull, QueueDown."""
-    if not letter.can_rerun:
-        raise Conflict("Nothing is left of this job that could be run.", code="job_not_rerunnable")
-    (word,) = services().rerunner.rerun([letter])
-    if word is Rerun.FULL:
-        raise QueueFull(retry_after=5)
-    return word
 
 
 def _of_caller(id: str) -> JobRecord:
@@ -124,22 +107,6 @@ def _of_caller(id: str) -> JobRecord:
         raise NotFound
     bind_contextvars(job_id=ident(job_id))
     return job
-
-
-def _letter(job: JobRecord) -> DeadLetter:
-    with aside():
-        letter = services().dead_letters.find(job.id)
-    if letter is not None and not (job.state.final and job.state is not State.FAILED):
-        return letter
-    if job.state is State.FAILED:  # a replica does not have its receipt yet, or it is on another run since
-        raise Unavailable("What is left of this job cannot be read yet; ask again.")
-    raise Conflict(
-        f"Only a failed job is run again; this one is {job.state}.", code="job_not_failed", job_status=job.state
-    )
-
-
-def _final(job: JobRecord) -> Conflict:
-    return Conflict(f"The job is over: it is {job.state}.", code="job_final", job_status=job.state)
 
 
 def _followed(job_id: UUID, seconds: int) -> Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 from flask.cli import AppGroup
 
+from api.cli_audit import note
 from api.cli_output import AS_JSON, Column, in_sentences, number, print_row, print_rows, span
 from api.services import services
 from jobs.kernel.policy import QUEUES
@@ -48,7 +49,8 @@ def list_queues(as_json: bool) -> None:
 @in_sentences
 def pause(name: str, as_json: bool) -> None:
     """Have workers take no more from a queue, until it is resumed; it accepts as ever."""
-    services().queues.pause(name)
+    changed = services().queues.pause(name)
+    note("queue_paused", queue=name, changed=changed)
     _show(services().queues.one(name), as_json)
 
 
@@ -58,7 +60,8 @@ def pause(name: str, as_json: bool) -> None:
 @in_sentences
 def resume(name: str, as_json: bool) -> None:
     """Have workers take from a queue again."""
-    services().queues.resume(name)
+    changed = services().queues.resume(name)
+    note("queue_resumed", queue=name, changed=changed)
     _show(services().queues.one(name), as_json)
 
 

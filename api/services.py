@@ -9,14 +9,13 @@ from flask import current_app
 from redis import Redis
 
 from config import Settings
-from jobs.kernel.cancel import Canceler
 from jobs.kernel.circuits import Circuits
+from jobs.kernel.control import JobControl
 from jobs.kernel.counting import Counting
 from jobs.kernel.dead_letters import DeadLetters
 from jobs.kernel.fleet import Fleet
 from jobs.kernel.ledger import Ledger
 from jobs.kernel.queues import Queues
-from jobs.kernel.rerun import Rerunner
 from jobs.kernel.submit import Submitter
 from models.session import Sessions
 
@@ -42,8 +41,7 @@ class Services:
     redis: Redis
     readers: Sessions
     submitter: Submitter
-    canceler: Canceler
-    rerunner: Rerunner
+    control: JobControl
     ledger: Ledger
     dead_letters: DeadLetters
     circuits: Circuits
