@@ -44,7 +44,7 @@ def run(app: Flask) -> Run:
 def rows(result: click.testing.Result) -> list[list[str]]:
     """The cells of a table, without its head; columns are two spaces apart."""
     assert result.exit_code == 0, result.output
-    return [line.split() for line in result.output.splitlines()[1:]]
+    return [line.split() for line in result.stdout.splitlines()[1:]]
 
 
 def document(result: click.testing.Result) -> Any:
