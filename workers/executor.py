@@ -137,12 +137,15 @@ class Executor:
 
     def raised(self, work: Work, error: Exception, clock: Clock) -> list[Settlement]:
         """What becomes of a single job that raised what says nothing of its end: its receipt is told if it has one by now,
-        else it is tried again by policy, else it fails."""
+        else it is rejected if it has had one long ago, else tried again by policy, else it fails."""
         if (verdict := self._overtaken(work)) is not None:
             return [work.settled(verdict)]
         if in_the_way(error):
             log.warning("lock_not_granted", job_id=work.delivery.id, request_id=work.request_id, kind=work.kind)
             return [work.settled(Again(clock() + timedelta(seconds=random.uniform(*WAY_CLEARS)), counted=False))]  # noqa: S311 - jitter
+        if (forgotten := receipts.forgotten(work, error)) is not None:
+            work.outcome = forgotten
+            return self._run([work], clock)
         log.error(
             "job_raised",
             job_id=work.delivery.id,

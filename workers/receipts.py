@@ -15,7 +15,8 @@ import orjson
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from jobs.kernel.outcome import Done, State
+from jobs.kernel.errors import KeyExpired
+from jobs.kernel.outcome import Done, State, rejected
 from models.sets import add, fetch
 from models.views import ident, instant
 from workers.settle import Final
@@ -82,6 +83,15 @@ def overtaken(error: BaseException) -> bool:
     """Whether a transaction failed because one of its jobs has a receipt, or its effect, by now."""
     cause = getattr(error, "orig", error)
     return isinstance(error, OvertakenError) or getattr(cause, "pgcode", None) == UNIQUE_VIOLATION
+
+
+def forgotten(work: Work, error: BaseException) -> Done | None:
+    """The outcome of a job with a key that raised because what it makes, which bears its id, is there already. That was
+    committed with a receipt: so where the job has none, it has been pruned."""
+    reported = getattr(getattr(error, "orig", error), "diag", None)
+    table = getattr(reported, "table_name", None)
+    taken = table not in (None, "receipts") and getattr(reported, "constraint_name", None) == f"pk_{table}"
+    return rejected(KeyExpired()) if taken and work.delivery.fingerprint is not None else None
 
 
 def make_sure_open(session: Session, works: Sequence[Work]) -> None:

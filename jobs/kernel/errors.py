@@ -109,6 +109,12 @@ class Conflict(Rejected):
     code = "conflict"
 
 
+class KeyExpired(Conflict):
+    """What this Idempotency-Key made is still there, but no record of its job; use another key to make another one."""
+
+    code = "idempotency_key_expired"
+
+
 class PreconditionFailed(Rejected):
     """The resource has changed since the version named by If-Match."""
 

@@ -104,7 +104,7 @@ def test_a_worker_may_say_its_name_and_find_its_address(redis_server: Redis) -> 
     """As RQ does when one registers."""
     with user(redis_server, "worker") as client:
         client.client_setname("w")
-        assert [found["name"] for found in client.client_list() if found["user"] == "worker"] == ["w"]
+        assert "w" in {found["name"] for found in client.client_list() if found["user"] == "worker"}
 
 
 def test_what_the_command_prints_makes_these_users(administrator: Client) -> None:
