@@ -117,11 +117,11 @@ def request_id() -> str:
 
 
 def _finish(response: Response) -> Response:
-    environ, rule = request.environ, request.url_rule
+    environ, rule, own = request.environ, request.url_rule, services()
     more: dict[str, str] = environ[MORE]
     if rule is not None and rule.rule.startswith("/v1"):
         _keep_private(response, rule.endpoint, more)
-    more.update(limit_headers(services().limits.state()))
+    more.update(limit_headers(own.limits.state()))
     if (cache := g.get("cache")) is not None:
         more["X-Cache"] = cache
     # Path is the route's rule: the real one may hold what must not be logged.
@@ -129,13 +129,13 @@ def _finish(response: Response) -> Response:
     seconds = perf_counter() - environ[BEGAN]
     log.info("request", method=method, path=path, status=status, ms=round(seconds * 1000, 2))
     _count(method if method in METHODS else OTHER, path or OTHER, status, seconds)
+    own.counting.go_on()
     return response
 
 
 def _count(method: str, route: str, status: int, seconds: float) -> None:
     tally.count(REQUESTS, method, route, status)
     tally.measure(REQUEST, (seconds,), method, route)
-    services().counting.go_on()
 
 
 def _keep_private(response: Response, endpoint: str, more: dict[str, str]) -> None:
