@@ -108,7 +108,7 @@ def _services(app: Flask, settings: Settings) -> Services:
         redis=redis,
         readers=readers,
         submitter=Submitter(redis, settings),
-        control=JobControl(Canceler(redis), Rerunner(redis, settings), letters),
+        control=JobControl(Canceler(redis), Rerunner(redis, settings), letters, ledger),
         ledger=ledger,
         dead_letters=letters,
         circuits=Circuits(redis, settings),

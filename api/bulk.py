@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 
 import orjson
 from flask import Flask, Response, request
-from pydantic import BaseModel, ConfigDict
 from structlog.contextvars import bind_contextvars
 from werkzeug.exceptions import UnsupportedMediaType
 
@@ -31,12 +30,6 @@ TOGETHER = 1 << 20
 """Bytes of lines that are sent together, unless one alone is larger: a longer script would keep everybody else waiting."""
 
 
-class BulkQuery(BaseModel):
-    """Nothing may stand in the query of a bulk: what a single write asks for there, each line asks for itself."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
 def register(app: Flask) -> None:
     app.add_url_rule("/v1/bulk", "bulk", send, methods=["POST"])
 
@@ -49,13 +42,13 @@ def register(app: Flask) -> None:
     "bad one spoils no other. So a bulk is answered 200 whatever became of its lines. An `Idempotency-Key` of the bulk is one of each "
     "line that has none, together with its place; the same bulk can then be sent again.",
     response=LinesOf(BulkOutcome),
-    query=BulkQuery,
+    query=terms.NoQuery,
     lines=BulkLine,
     takes=("IdempotencyKey",),
 )
 def send() -> Response:
     """What became of each line, in order."""
-    terms.query(BulkQuery)
+    terms.query(terms.NoQuery)
     key = terms.key_of_request()
     lines = _lines(_whole())
     keys = [f"{key}\0{place}" if key is not None else None for place in range(len(lines))]

@@ -44,6 +44,7 @@ def register(app: Flask) -> None:
 )
 def cancel_job(id: str) -> Response:
     """A receipt wins: it is looked for first, and where that cannot be done, nothing is canceled."""
+    terms.query(terms.NoQuery)
     seconds = terms.wait_of_request()
     own, job = services(), _of_caller(id)
     at_once = own.control.cancel(job) is Canceled.CANCELED
@@ -66,6 +67,7 @@ def cancel_job(id: str) -> Response:
 )
 def retry_job(id: str) -> Response:
     """Of many who ask at once, one begins the next run."""
+    terms.query(terms.NoQuery)
     seconds = terms.wait_of_request()
     job = _of_caller(id)
     with aside():
@@ -88,6 +90,7 @@ def retry_job(id: str) -> Response:
 )
 def replay_letter(id: str) -> Response:
     """For any job that has failed, whoever it is of."""
+    terms.query(terms.NoQuery)
     seconds = terms.wait_of_request()
     with aside():
         letter = letter_of(id)

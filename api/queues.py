@@ -58,9 +58,11 @@ def one(name: str) -> Response:
     "Pause a queue",
     description="Workers finish what they hold, and take no more. It accepts as ever. Pausing it again changes nothing.",
     response=Queue,
+    query=terms.NoQuery,
 )
 def pause(name: str) -> Response:
     """The queue, paused, until somebody resumes it. Raises NotFound."""
+    terms.query(terms.NoQuery)
     changed = services().queues.pause(name)
     log.info("queue_paused", queue=name, by=ident(caller().id), changed=changed)
     return _shown(name)
@@ -71,9 +73,11 @@ def pause(name: str) -> Response:
     "Resume a queue",
     description="Workers take from it again, at once. Resuming it again changes nothing.",
     response=Queue,
+    query=terms.NoQuery,
 )
 def resume(name: str) -> Response:
     """The queue, no longer paused. Raises NotFound."""
+    terms.query(terms.NoQuery)
     changed = services().queues.resume(name)
     log.info("queue_resumed", queue=name, by=ident(caller().id), changed=changed)
     return _shown(name)

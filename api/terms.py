@@ -39,6 +39,12 @@ class WriteQuery(BaseModel):
     priority: Priority = Priority.NORMAL
 
 
+class NoQuery(BaseModel):
+    """Nothing may stand in the query of what is done at once, so that nobody takes it for a write that can wait."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
     """`run_at`: UTC. `if_match`: strong entity tags without quotes, `("*",)` for any. `wait`: seconds, 0 for not."""

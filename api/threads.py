@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, cast
 
 from gevent import monkey
 from gevent.threadpool import ThreadPool
@@ -30,10 +30,20 @@ def beside_greenlets(work: Callable[[], T], whose: Whose = "sign-in") -> T:
         raise Overloaded
     waiting[whose] += 1
     try:
-        done: T = _pool(whose).apply(work)
+        done, raised = _pool(whose).apply(_settled, (work,))
     finally:
         waiting[whose] -= 1
-    return done
+    if raised is not None:
+        raise raised
+    return cast(T, done)
+
+
+def _settled(work: Callable[[], T]) -> tuple[T | None, Exception | None]:
+    """What it returned or raised: gevent would report what a thread raises as a defect."""
+    try:
+        return work(), None
+    except Exception as raised:  # noqa: BLE001 - raised again where it is waited for
+        return None, raised
 
 
 waiting: dict[Whose, int] = dict.fromkeys(THREADS, 0)

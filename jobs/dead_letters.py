@@ -102,7 +102,8 @@ class ReplayLetters(LettersCommand, kind="dead_letters.replay", route="POST /v1/
             if len(words) < len(letters) or late:
                 break
         counts["left"] = max(0, total - sum(counts.values())) if letters else 0
-        counts["skipped"] += max(0, len(set(self.ids or ())) - total)
+        if self.ids:  # what is no dead letter, or none any more
+            counts["skipped"] = len(set(self.ids)) - counts["replayed"] - counts["under_way"] - counts["left"]
         return lambda ctx: _done(ctx, job, "dead_letters_replayed", counts)
 
     def _next(

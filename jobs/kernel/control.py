@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from jobs.kernel.cancel import Canceled, Canceler
 from jobs.kernel.dead_letters import DeadLetters
 from jobs.kernel.errors import Conflict, NotFound, QueueFull, Unavailable
+from jobs.kernel.ledger import Ledger
 from jobs.kernel.outcome import State
 from jobs.kernel.record import JobRecord
 from jobs.kernel.rerun import DeadLetter, Rerun, Rerunner
@@ -21,6 +22,7 @@ class JobControl:
     canceler: Canceler
     rerunner: Rerunner
     letters: DeadLetters
+    ledger: Ledger
 
     def cancel(self, job: JobRecord) -> Canceled:
         """`CANCELED` or `ASKED`. Raises Conflict (`job_final`) where it is over, NotFound where it is not there any more, and
@@ -41,7 +43,10 @@ class JobControl:
         if letter is not None:
             return self.replay(letter)
         if job.state is State.FAILED:
-            raise Unavailable("What is left of this job cannot be read yet; ask again.")
+            now = self.ledger.decided(job.id)
+            if now is not None and now.state is State.FAILED and now.run == job.run:
+                raise Unavailable("What is left of this job cannot be read yet; ask again.")
+            return Rerun.UNDER_WAY  # somebody was faster, and that run is over
         raise Conflict(
             f"Only a failed job is run again; this one is {job.state}.", code="job_not_failed", job_status=job.state
         )

@@ -14,7 +14,7 @@ from jobs.kernel import keys
 from jobs.kernel.policy import QUEUES
 from jobs.kernel.scripts import script
 
-ALIVE_WITHIN = timedelta(seconds=30)
+ALIVE_WITHIN = timedelta(seconds=15)
 """Of its last heartbeat; a worker beats every five seconds."""
 
 MOST_LEASES = 10_000

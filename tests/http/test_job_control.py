@@ -338,3 +338,13 @@ def test_a_job_that_waits_is_found_by_its_key_after_it_was_canceled(user: Client
         again = user.post("/v1/orders", ORDER, headers=key)
         assert (again.status_code, again.get_json()["id"], again.get_json()["status"]) == (202, job, "canceled")
         road.work()
+
+
+@pytest.mark.parametrize("asked", ["run_at=2030-01-01T00:00:00Z", "priority=high", "x=1"])
+def test_what_is_done_at_once_takes_no_terms(admin: Client, road: Road, asked: str) -> None:
+    job = road.order("c")
+    assert refused(cancel(admin, f"{job}?{asked}")) == (422, "validation_failed")
+    assert refused(admin.post(f"/v1/jobs/{job}/retry?{asked}")) == (422, "validation_failed")
+    assert refused(admin.post(f"/v1/queues/orders/pause?{asked}")) == (422, "validation_failed")
+    assert road.status(job) is State.QUEUED
+    assert road.work() == 1
