@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, TypeVar
+from typing import Annotated, NamedTuple, TypeVar
 
 from flask import request
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
@@ -39,8 +38,7 @@ class WriteQuery(BaseModel):
     priority: Priority = Priority.NORMAL
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(NamedTuple):
     """`run_at`: UTC. `if_match`: strong entity tags without quotes, `("*",)` for any. `wait`: seconds, 0 for not."""
 
     key: str | None = None
