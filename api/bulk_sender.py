@@ -21,7 +21,7 @@ from api.flight import aside
 from api.problems import understood
 from api.services import services
 from api.sessions import named
-from api.submissions import fresh, reused, submission
+from api.submissions import Submissions, fresh, reused
 from api.tokens import Caller
 from jobs.kernel.command import Command
 from jobs.kernel.errors import AppError, DatabaseDown, Forbidden, NotFound, QueueDown
@@ -57,6 +57,7 @@ class Sender:
     def __init__(self, who: Caller) -> None:
         self._who = who
         self._own = services()
+        self._submissions = Submissions(who)
         self._limit = self._own.limits.of_lines(who.id)
         self._session = named(who.id, who.session)
         self.accepted = 0
@@ -118,7 +119,7 @@ class Sender:
             self._count(command)
             if not one.there and asked.key is None:
                 raise NotFound
-            one.submission = submission(self._who, command, route, target, asked)
+            one.submission = self._submissions.of(command, route, target, asked)
         except Exception as error:  # noqa: BLE001 - one bad line spoils no other
             one.refusal = _told(error)
 

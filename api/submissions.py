@@ -22,30 +22,40 @@ from jobs.kernel.secret import given_passwords, sealed
 from jobs.kernel.submit import Accepted, Submission, fingerprint, keyed_id, new_id, salt_of, secret_id
 
 
-def submission(who: Caller | None, value: Command, route: Route, target: UUID | None, asked: Terms) -> Submission:
-    """The submission of a command on these terms; its passwords are hashed. Raises Overloaded."""
-    own, user, sender = services(), who.id if who else None, _sender(who, value)
-    if asked.key is None or sender is None:
-        job_id, mark, value = new_id() if user else secret_id(), None, _sealed(value, lambda: None)
-    else:
-        named_so = own.settings.secret_key, sender, asked.key
-        job_id, value = keyed_id(*named_so), _sealed(value, partial(salt_of, *named_so))
-        place = f"{route.method} {route.path.replace('{id}', str(target))}"
-        mark = fingerprint(place, value.model_dump(mode="json", exclude_unset=True), asked.run_at, asked.if_match)
-    return Submission(
-        id=job_id,
-        command=value,
-        owner=user,
-        target=target,
-        if_match=asked.if_match,
-        run_at=asked.run_at,
-        fingerprint=mark,
-        request_id=request_id(),
-        notify=own.waiting.channel if asked.wait else None,
-        session_version=who.session_version if who and value.policy.in_session else None,
-        caps=own.limits.of_job(value, who),
-        priority=asked.priority,
-    )
+class Submissions:
+    """Makes submissions of what one request asks for."""
+
+    def __init__(self, who: Caller | None) -> None:
+        """who: sends it."""
+        self._who = who
+        self._user = who.id if who else None
+        self._own = services()
+        self._request_id = request_id()
+
+    def of(self, value: Command, route: Route, target: UUID | None, asked: Terms) -> Submission:
+        """The submission of a command on these terms; its passwords are hashed. Raises Overloaded."""
+        who, user, sender = self._who, self._user, self._user or _sender(value)
+        if asked.key is None or sender is None:
+            job_id, mark, value = new_id() if user else secret_id(), None, _sealed(value, lambda: None)
+        else:
+            named_so = self._own.settings.secret_key, sender, asked.key
+            job_id, value = keyed_id(*named_so), _sealed(value, partial(salt_of, *named_so))
+            place = f"{route.method} {route.path.replace('{id}', str(target))}"
+            mark = fingerprint(place, value.model_dump(mode="json", exclude_unset=True), asked.run_at, asked.if_match)
+        return Submission(
+            id=job_id,
+            command=value,
+            owner=user,
+            target=target,
+            if_match=asked.if_match,
+            run_at=asked.run_at,
+            fingerprint=mark,
+            request_id=self._request_id,
+            notify=self._own.waiting.channel if asked.wait else None,
+            session_version=who.session_version if who and value.policy.in_session else None,
+            caps=self._own.limits.of_job(value, who),
+            priority=asked.priority,
+        )
 
 
 def reused(submission: Submission, earlier: JobRecord) -> Invalid | None:
@@ -69,10 +79,8 @@ def fresh(submission: Submission, taken: Accepted) -> JobRecord:
     )
 
 
-def _sender(who: Caller | None, value: Command) -> UUID | None:
-    """Whose an idempotency key is: the caller's, or of whoever can be told by what they send."""
-    if who is not None:
-        return who.id
+def _sender(value: Command) -> UUID | None:
+    """Whose the idempotency keys are of somebody without a token, as can be told by what they send."""
     named_so = value.sender()
     return UUID(bytes=sha256(named_so.encode()).digest()[:16]) if named_so is not None else None
 

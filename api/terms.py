@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, TypeVar
+from typing import Annotated, NamedTuple, TypeVar
 
 from flask import request
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
@@ -45,8 +44,7 @@ class NoQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(NamedTuple):
     """`run_at`: UTC. `if_match`: strong entity tags without quotes, `("*",)` for any. `wait`: seconds, 0 for not."""
 
     key: str | None = None

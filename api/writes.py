@@ -14,7 +14,7 @@ from api.flight import aside
 from api.jobs import REPLAYED, accepted
 from api.services import services
 from api.sessions import named
-from api.submissions import fresh, reused, submission
+from api.submissions import Submissions, fresh, reused
 from api.terms import Terms
 from api.threads import beside_greenlets
 from api.tokens import Caller
@@ -59,7 +59,7 @@ def _view(command: type[Command], route: Route) -> View:
             there = owner_of is None or targets.has(target, owner_of, who)
             if not there and asked.key is None:
                 raise NotFound
-            sent = submission(who, value, route, target, asked)
+            sent = Submissions(who).of(value, route, target, asked)
             earlier = _earlier(sent, there, looked_for=owner_of is not None)
         except (Rejected, HTTPException):
             if who and not counted:

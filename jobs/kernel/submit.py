@@ -44,8 +44,7 @@ class Limit:
     cost: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
+class Submission(NamedTuple):
     """A command and what is asked of its job. `run_at`: UTC. `notify`: the channel told when the job is final.
     `session_version`: the sender's, where the command is for that alone. `caps`: limits that count jobs which are made, so
     not one that is known already; where one of them is exceeded, none of them counts, and no job is made."""

@@ -68,7 +68,7 @@ def test_a_later_job_does_not_make_the_window_longer(road: Road) -> None:
 
 def test_what_is_known_already_is_neither_counted_nor_refused(road: Road) -> None:
     first = submission(road, NARROW, id=keyed_id("s" * 32, road.owner, "k"), fingerprint="f")
-    other = replace(first, fingerprint="g")
+    other = first._replace(fingerprint="g")
     assert words(road.submitter.submit_many([first, first, other])) == ["new", "same", "idempotency_key_reused"]
     assert words(road.submitter.submit_many([first, other])) == ["same", "idempotency_key_reused"]
     assert counts(road, NARROW) == [1]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from time import monotonic, sleep
 from typing import Any
@@ -123,7 +122,7 @@ def test_many_are_submitted_in_chunks_and_one_refusal_spoils_no_other(road: Road
     road.submitter.submit(earlier)
     new = [submission(road) for _ in range(2 * CHUNK)]
     twice = submission(road, id=keyed_id("s" * 32, road.owner, "twice"), fingerprint="f")
-    asked = [*new, earlier, replace(earlier, fingerprint="g"), twice, twice, replace(twice, fingerprint="g")]
+    asked = [*new, earlier, earlier._replace(fingerprint="g"), twice, twice, twice._replace(fingerprint="g")]
     results = road.submitter.submit_many(asked)
     assert [result.id for result in results if isinstance(result, Accepted) and result.fresh] == [
         *(each.id for each in new),
