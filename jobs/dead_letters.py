@@ -15,7 +15,7 @@ from jobs.kernel import dead_letters
 from jobs.kernel.command import Command
 from jobs.kernel.context import Context
 from jobs.kernel.envelope import Job
-from jobs.kernel.errors import NotFound, PreconditionFailed
+from jobs.kernel.errors import Cancelled, NotFound, PreconditionFailed
 from jobs.kernel.outcome import succeeded
 from jobs.kernel.policy import Access, Policy, Retry
 from jobs.kernel.ports import Conclusion, Outside
@@ -51,6 +51,10 @@ class OperatorsCommand(Command, policy=BY_OPERATORS):
 
     def admits(self, role: str | None, sender: UUID | None) -> bool:
         return super().admits(role, sender) or (role is None and sender is None)
+
+    def under_way(self, ctx: Context, job: Job[Self]) -> bool:
+        """What an earlier execution has done stays done, and is told."""
+        return job.attempt > 1
 
 
 class LettersCommand(OperatorsCommand):
@@ -91,27 +95,30 @@ class ReplayLetters(LettersCommand, kind="dead_letters.replay", route="POST /v1/
         total = _counted(outside, which)
         place: Place | None = None
         began = monotonic()
-        while letters := self._next(outside, job, which, place, (sum(counts.values()), total)):
+        letters: Sequence[DeadLetter] | None = None
+        while letters := self._next(outside, job, which, place, sum(counts.values()), total):
             words = _rerun(outside, letters)
-            for word in words:
+            for word in filter(None, words):
                 counts[word] += 1
-            place = _place(letters[len(words) - 1]) if words else place
+            place = _place(letters[-1])
             late = (
                 monotonic() - began > WITHIN and counts["replayed"] > 0
             )  # or the next job would come no further either
-            if len(words) < len(letters) or late:
+            if None in words or late:
                 break
-        counts["left"] = max(0, total - sum(counts.values())) if letters else 0
+        counts["left"] = 0 if letters == [] else max(0, total - sum(counts.values()))
         if self.ids:  # what is no dead letter, or none any more
             counts["skipped"] = len(set(self.ids)) - counts["replayed"] - counts["under_way"] - counts["left"]
         return lambda ctx: _done(ctx, job, "dead_letters_replayed", counts)
 
     def _next(
-        self, outside: Outside, job: Job[Self], which: Which, after: Place | None, done: tuple[int, int]
-    ) -> list[DeadLetter]:
+        self, outside: Outside, job: Job[Self], which: Which, after: Place | None, done: int, total: int
+    ) -> list[DeadLetter] | None:
+        """The next page; none where there is no more, None where somebody has asked to stop."""
         outside.insist()
         with outside.transaction() as ctx:
-            ctx.report(job.id, *done)
+            if _stops(ctx, job, done, total):
+                return None
             return dead_letters.next_page(ctx.session, which, after, PAGE)
 
 
@@ -125,17 +132,19 @@ class DiscardLetters(LettersCommand, kind="dead_letters.discard", route="POST /v
     def conduct(self, outside: Outside, job: Job[Self]) -> Conclusion:
         which, discarded = self.until_now(job), 0
         total, began = _counted(outside, which), monotonic()
-        while gone := self._some(outside, job, which, (discarded, total)):
+        while gone := self._some(outside, job, which, discarded, total):
             discarded += gone
             if monotonic() - began > WITHIN:
                 break
-        counts = {"discarded": discarded, "left": max(0, total - discarded) if gone else 0}
+        counts = {"discarded": discarded, "left": 0 if gone == 0 else max(0, total - discarded)}
         return lambda ctx: _done(ctx, job, "dead_letters_discarded", counts)
 
-    def _some(self, outside: Outside, job: Job[Self], which: Which, done: tuple[int, int]) -> int:
+    def _some(self, outside: Outside, job: Job[Self], which: Which, done: int, total: int) -> int | None:
+        """How many more are gone; None where somebody has asked to stop."""
         outside.insist()
         with outside.transaction() as ctx:
-            ctx.report(job.id, *done)
+            if _stops(ctx, job, done, total):
+                return None
             return letter_store.discard(ctx.session, which, ctx.now, PAGE)
 
 
@@ -163,16 +172,22 @@ def _counted(outside: Outside, which: Which) -> int:
 WORDS: dict[Rerun, str] = {Rerun.NEW: "replayed", Rerun.UNDER_WAY: "under_way"}
 
 
-def _rerun(outside: Outside, letters: Sequence[DeadLetter]) -> list[str]:
-    """What became of each, in order; of the first ones only, where there was no room for the next."""
+def _stops(ctx: Context, job: Job[Any], done: int, total: int) -> bool:
+    """Whether somebody has asked to stop, and something was done that stays done, and so is told. Raises Cancelled where
+    nothing was."""
+    try:
+        ctx.report(job.id, done, total)
+    except Cancelled:
+        if done or job.attempt > 1:
+            return True
+        raise
+    return False
+
+
+def _rerun(outside: Outside, letters: Sequence[DeadLetter]) -> list[str | None]:
+    """What became of each, in order; None where there was no room for it, or it could not be told yet."""
     told = iter(outside.rerun([letter for letter in letters if letter.can_rerun]))
-    words: list[str] = []
-    for letter in letters:
-        word = next(told) if letter.can_rerun else None
-        if word is Rerun.FULL:
-            break
-        words.append(WORDS[word] if word else "skipped")
-    return words
+    return [WORDS.get(next(told)) if letter.can_rerun else "skipped" for letter in letters]
 
 
 def _place(letter: DeadLetter) -> Place:

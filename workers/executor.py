@@ -73,13 +73,12 @@ class Executor:
         decided = [work.outcome for work in works]
         try:
             return self._transact(works, clock, look)
-        except Cancelled as stopped:
-            for work, outcome in zip(works, decided, strict=True):
-                work.outcome = Done(State.CANCELED) if work.id == stopped.job_id else outcome
-            return self._run(works, clock, look=look)
         except Exception as error:  # noqa: BLE001 - whatever a handler raises is this job's outcome, not the worker's end
             for work, outcome in zip(works, decided, strict=True):
                 work.outcome = outcome
+            if isinstance(error, Cancelled) and (stopped := _stopped(works, error)):
+                stopped.outcome = Done(State.CANCELED)
+                return self._run(works, clock, look=look)
             if database_gone(error):
                 log.warning("database_unavailable", jobs=len(works), error=type(error).__name__)
                 in_doubt = isinstance(error, UnheardError)
@@ -187,7 +186,15 @@ def _one(ctx: Context, work: Work, job: Job[Any]) -> Outcome:
         with ctx.session.begin_nested():
             return work.conclusion(ctx) if work.conclusion else succeeded(job.command.handle(ctx, job))
     except SAID as what:
+        if isinstance(what, Cancelled):
+            job.command.withdraw(ctx, job)
         return said(what)
+
+
+def _stopped(works: Sequence[Work], signal: Cancelled) -> Work | None:
+    """The one that the signal is about, unless that is decided already: the one it names, or the only one there is."""
+    about = [work for work in works if work.id == signal.job_id or len(works) == 1]
+    return next((work for work in about if work.outcome is None), None)
 
 
 def _withdraw(ctx: Context, works: Sequence[Work]) -> None:

@@ -52,7 +52,7 @@ API = Rules(
     commands="""
         ping time info config|get evalsha script|load subscribe
         exists unlink expire expireat ttl get set incrby hget hmget hgetall hexists hset hdel hincrby hlen
-        llen lindex lpush lrange rpush sadd srem sismember smembers zadd zrem zcard zcount zrevrangebyscore publish
+        llen lpush lrange rpush sadd srem sismember smembers zadd zrem zcard zcount zrevrangebyscore publish
     """,
 )
 

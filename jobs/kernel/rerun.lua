@@ -1,7 +1,8 @@
 -- Run failed jobs again. KEYS: none.
 -- ARGV: 1 max depth, 2 max memory percent, then per job: id, lane, kind, data, owner or '', fingerprint or '', timeout,
 --       target or '', submitted at in us, due in us or '', moment in us or '', the run that is to begin.
--- Returns a word for each: new | under_way (this run, or a later one, has begun, or is over) | full (no room for it).
+-- Returns a word for each: new | under_way (this run, or a later one, has begun, or is over) | untold (its receipt is written,
+-- and the worker that wrote it holds it still, or died before it told) | full (no room for it).
 -- include clock
 -- include memory
 -- include push
@@ -13,15 +14,17 @@ for at = FIRST, #ARGV, FIELDS do
   local key, queue = 'rq:job:' .. id, queue_of(lane)
   local known = redis.call('HMGET', key, 'state', 'run')
   local word = 'new'
-  if known[1] and (known[1] ~= 'failed' or (tonumber(known[2]) or 1) >= run) then
+  if known[1] and (tonumber(known[2]) or 1) >= run then
     word = 'under_way'
+  elseif known[1] and known[1] ~= 'failed' then
+    word = 'untold'
   elseif full or depth(queue) >= tonumber(ARGV[1]) then
     word = 'full'
   else
     redis.call('UNLINK', key)
     redis.call('ZREM', 'rq:failed:' .. queue, id)
-    local fields = {'created_at', iso(tonumber(ARGV[at + 8])), 'rerun_at', digits(now_us()), 'origin', lane, 'description', kind, 'data', ARGV[at + 3],
-      'timeout', ARGV[at + 6], 'status', 'queued', 'state', 'queued', 'run', run,
+    local fields = {'created_at', iso(tonumber(ARGV[at + 8])), 'rerun_at', digits(now_us()), 'origin', lane,
+      'description', kind, 'data', ARGV[at + 3], 'timeout', ARGV[at + 6], 'status', 'queued', 'state', 'queued', 'run', run,
       'attempts', 0} -- none of this run, but a worker has had it
     for name, value in pairs({owner = owner, fingerprint = ARGV[at + 5], target = ARGV[at + 7], due = ARGV[at + 9],
       moment = ARGV[at + 10]}) do

@@ -27,10 +27,12 @@ UNKNOWN = Policy(queue="default")
 
 
 class Rerun(StrEnum):
-    """What came of it. `UNDER_WAY`: somebody was faster, and the run has begun, or is over. `FULL`: there is no room."""
+    """What came of it. `UNDER_WAY`: somebody was faster, and the run has begun, or is over. `UNTOLD`: its receipt is written, and
+    nobody has told Redis yet; that is a matter of milliseconds, or of a lease where its worker died. `FULL`: there is no room."""
 
     NEW = "new"
     UNDER_WAY = "under_way"
+    UNTOLD = "untold"
     FULL = "full"
 
 

@@ -61,8 +61,8 @@ DEFENCES = (
     Defence(
         "a worker that may have lost its lease replays no more",
         "jobs/dead_letters.py",
-        "        outside.insist()\n        with outside.transaction() as ctx:\n            ctx.report(job.id, *done)\n            return dead",
-        "        with outside.transaction() as ctx:\n            ctx.report(job.id, *done)\n            return dead",
+        "        outside.insist()\n        with outside.transaction() as ctx:\n            if _stops(ctx, job, done, total):\n                return None\n            return dead",
+        "        with outside.transaction() as ctx:\n            if _stops(ctx, job, done, total):\n                return None\n            return dead",
         f"{KINDS} -k dies_on_the_way",
     ),
     Defence(

@@ -119,16 +119,23 @@ DEFENCES = (
     Defence(
         "a failed job is run again once, however many ask",
         "jobs/kernel/rerun.lua",
-        "if known[1] and (known[1] ~= 'failed' or (tonumber(known[2]) or 1) >= run) then",
-        "if false then",
+        "if known[1] and (tonumber(known[2]) or 1) >= run then\n    word = 'under_way'\n  elseif known[1] and known[1] ~= 'failed' then",
+        "if false then\n    word = 'under_way'\n  elseif false then",
         f"{RERUN} -k fifty",
     ),
     Defence(
         "who comes with an old letter begins no run anew",
         "jobs/kernel/rerun.lua",
-        " or (tonumber(known[2]) or 1) >= run)",
-        ")",
+        "if known[1] and (tonumber(known[2]) or 1) >= run then",
+        "if known[1] and known[1] ~= 'failed' then",
         f"{RERUN} -k old_letter",
+    ),
+    Defence(
+        "what was not told yet is not taken for the next run",
+        "jobs/kernel/rerun.lua",
+        "if known[1] and (tonumber(known[2]) or 1) >= run then",
+        "if known[1] and (known[1] ~= 'failed' or (tonumber(known[2]) or 1) >= run) then",
+        f"{RERUN} -k not_told_yet",
     ),
     Defence(
         "a new run is one that a worker has had",

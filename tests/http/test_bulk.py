@@ -41,7 +41,7 @@ BODIES: dict[str, Any] = {
     "users.create": NEW,
     "users.delete": None,
 }
-"""A body of every kind that is sent in bulk."""
+"""A body of every kind that is sent in bulk; those of dead letters are for admins alone."""
 
 
 @pytest.fixture
@@ -138,7 +138,9 @@ def test_bad_lines_keep_their_places_however_many_are_sent_together(user: Client
 
 
 def test_every_kind_that_users_may_ask_for_can_stand_in_a_line() -> None:
-    assert {command.kind for command in registry.every() if can_be_sent(command)} == BODIES.keys()
+    sent = {command.kind for command in registry.every() if can_be_sent(command)}
+    assert sent - BODIES.keys() == {"dead_letters.replay", "dead_letters.discard", "dead_letters.discard_one"}
+    assert sent >= BODIES.keys()
 
 
 @pytest.mark.parametrize("kind", BODIES)

@@ -87,7 +87,8 @@ def reads(app: Flask) -> Iterator[tuple[str, Documented, Access]]:
 
 def lists(app: Flask) -> dict[str, tuple[Documented, Access]]:
     """Those that answer a page of a list."""
-    return {rule: (said, access) for rule, said, access in reads(app) if is_page(said.responses.get(200))}
+    pages = {rule: (said, access) for rule, said, access in reads(app) if is_page(said.responses.get(200))}
+    return {rule: page for rule, page in pages.items() if rule != "/v1/queues"}  # which Redis alone knows
 
 
 def is_page(answer: object) -> bool:

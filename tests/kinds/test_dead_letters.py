@@ -210,8 +210,33 @@ def test_whoever_is_asked_to_stop_does_and_what_was_done_stays_done(
         return True
 
     road.leases.settle(road.conduct(opened(delivery), ours))
-    assert road.status(job_id) is State.CANCELED
+    job = road.job(job_id)
+    assert (job["status"], job["result"]["left"], job["progress"]) == ("succeeded", 1, {"done": 2, "total": 3})
     assert [touched(road, each) for each in ids] == [True, True, False]
+
+
+@pytest.mark.parametrize("kind", ["replay", "discard"])
+def test_whoever_is_asked_to_stop_before_anything_was_done_is_canceled(
+    road: Road, letters: Any, admin: UUID, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    ids = letters(*AGES)
+    job_id = road.submit(f"dead_letters.{kind}", {"kind": "orders.place"}, owner=admin)
+    (delivery,) = road.leases.reserve(["deliveries"], 1)
+    road.cancel(job_id)
+    road.leases.settle(road.conduct(opened(delivery), lambda: True))
+    assert road.status(job_id) is State.CANCELED
+    assert not any(touched(road, each) for each in ids)
+
+
+def test_one_queue_that_is_full_keeps_no_other_from_running_again(road: Road, letters: Any, admin: UUID) -> None:
+    letters(*AGES)
+    gone = letters(*AGES, kind="orders.gone", envelope='{"kind": "orders.gone"}')
+    narrow = road.with_settings(max_queue_depth=3)
+    for customer in "abc":
+        narrow.order(customer)
+    result = run(narrow, "replay", admin, failed_after="2026-01-01T00:00:00Z")["result"]
+    assert (result["replayed"], result["left"]) == (len(gone), len(AGES))
+    narrow.close()
 
 
 def test_what_is_discarded_is_no_dead_letter_and_its_outcome_can_be_found_all_the_same(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,10 +12,14 @@ import pytest
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from jobs.kernel import keys
+from jobs.kernel import keys, registry
 from jobs.kernel.cancel import Canceled
-from jobs.kernel.outcome import State
-from jobs.kernel.policy import Priority
+from jobs.kernel.command import Command
+from jobs.kernel.context import Context
+from jobs.kernel.envelope import Job as OurJob
+from jobs.kernel.errors import Cancelled
+from jobs.kernel.outcome import Outcome, State, succeeded
+from jobs.kernel.policy import Policy, Priority
 from jobs.kernel.submit import new_id
 from tests.failures import unwritable
 from tests.road import Road
@@ -254,3 +258,32 @@ def test_a_stock_worker_writes_it_down_too(road: Road, execute: Callable[..., An
         (str(fine), "succeeded", 1, 1),
     ]
     assert [road.status(job_id) for job_id in (had, new)] == [State.CANCELED] * 2
+
+
+class Quits(Command, kind="test.quits", policy=Policy("default")):
+    """Say of a set that it was canceled, and not of whom."""
+
+    quits: bool
+
+    @classmethod
+    def handle_many(cls, ctx: Context, jobs: Sequence[OurJob[Any]]) -> Sequence[Outcome]:
+        if any(job.command.quits for job in jobs):
+            raise Cancelled
+        return [succeeded() for _ in jobs]
+
+
+registry.remove(Quits)
+
+
+@pytest.fixture
+def quits() -> Iterator[None]:
+    registry.add(Quits)
+    yield
+    registry.remove(Quits)
+
+
+def test_a_set_that_says_it_was_canceled_is_halved_until_it_is_known_of_whom(road: Road, quits: None) -> None:
+    ids = [road.submit("test.quits", {"quits": number == 2}) for number in range(5)]
+    assert road.work() == 5
+    states = [road.status(job_id) for job_id in ids]
+    assert states == [State.CANCELED if number == 2 else State.SUCCEEDED for number in range(5)]

@@ -18,6 +18,7 @@ from jobs.kernel.outcome import State
 from jobs.kernel.policy import Priority
 from jobs.kernel.rerun import Rerun
 from jobs.kernel.submit import new_id
+from jobs.orders import PlaceOrder
 from tests.failures import failed_order, unwritable, use_up
 from tests.road import Road
 from workers.settle import HandBack, Settlement
@@ -236,3 +237,18 @@ def test_what_was_never_there_has_no_letter(road: Road) -> None:
     job_id = road.submit("test.probe")
     road.work()
     assert road.dead_letters.find(job_id) is None
+
+
+def test_what_is_committed_and_not_told_yet_is_not_taken_for_the_next_run(road: Road, execute: Execute) -> None:
+    job_id = road.order("one")
+    with unwritable(execute):
+        road.redis.hset(keys.job(job_id), "attempts", PlaceOrder.policy.retry.attempts - 1)
+        deliveries = road.reserve()
+        settlements = road.execute(deliveries)
+    assert road.status(job_id) is State.FAILED, "by its receipt"
+    assert road.rerun(job_id) == [Rerun.UNTOLD]
+    road.leases.settle(settlements)
+    assert road.rerun(job_id) == [Rerun.NEW]
+    assert road.rerun(job_id) == [Rerun.UNDER_WAY]
+    assert road.work() == 1
+    assert road.status(job_id) is State.SUCCEEDED
