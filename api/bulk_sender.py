@@ -6,7 +6,7 @@ is half done, is not asked again for the rest of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter, sleep
@@ -28,7 +28,6 @@ from jobs.kernel.errors import AppError, DatabaseDown, Forbidden, NotFound, Queu
 from jobs.kernel.record import JobRecord
 from jobs.kernel.secret import given_passwords
 from jobs.kernel.submit import Accepted, Result, Submission
-from models.session import DATABASE_ERRORS
 from models.views import ident
 
 TURN, PAUSE = 0.005, 0.0001
@@ -153,12 +152,12 @@ class Sender:
             return self._own.ledger.receipts(ids)
 
     def _in_database(self, ask: Callable[[], T]) -> T | None:
-        """What PostgreSQL says; None where it is away."""
+        """What PostgreSQL says; None where it does not."""
         if self._database_away:
             return None
         try:
             return ask()
-        except DATABASE_ERRORS as error:
+        except Exception as error:  # noqa: BLE001 - what was accepted before is told
             understood(error)
             self._database_away = True
             return None
@@ -183,10 +182,13 @@ class Sender:
     def _look_for_repeated(self, sent: Sequence[Sent]) -> None:
         """Find how jobs stand that were asked for before, and have no receipt yet."""
         asked = [(one, one.submission, one.taken) for one in sent if one.submission and one.taken]
+        known: Mapping[UUID, JobRecord | None] | None = {}
         try:
-            with aside():
-                known = self._own.ledger.find_many([wanted.id for _, wanted, _ in asked]) if asked else {}
-        except QueueDown:
+            if asked:
+                with aside():
+                    known = self._own.ledger.find_many([wanted.id for _, wanted, _ in asked])
+        except Exception as error:  # noqa: BLE001 - what was accepted before is told
+            understood(error)
             known = None
         for one, wanted, taken in asked:
             if known is None:
