@@ -17,6 +17,9 @@ SECRET_MIN_LENGTH = 32  # RFC 7518 §3.2: an HS256 key has at least 256 bits
 SERVERS = ("database_url", "read_database_url", "write_database_url", "redis_url")
 """Settings that are URLs of servers, each with a password in it, or none."""
 
+LONGEST_DAYS = 36_500
+"""A hundred years: from much longer ago than that no date can be reckoned."""
+
 PLACEHOLDERS = (
     *("changeme", "changethis", "replaceme", "replacethis", "placeholder", "example", "insecure", "notsecret"),
     *(
@@ -131,7 +134,13 @@ class Settings(BaseSettings):
     )
     max_queue_depth: int = Field(1_000_000, ge=1, description="above it a queue takes no more writes (503)")
     max_memory_percent: int = Field(80, ge=1, le=99, description="of Redis's maxmemory; above it no more writes (503)")
-    receipt_retention_days: int = Field(90, ge=1, description="how long outcomes stay in PostgreSQL")
+    receipt_retention_days: int = Field(
+        90, ge=1, le=LONGEST_DAYS, description="how long outcomes stay in PostgreSQL, and notices that were sent"
+    )
+    event_retention_days: int = Field(
+        365, ge=0, le=LONGEST_DAYS, description="how long events stay in PostgreSQL; 0: for ever"
+    )
+    prune_every_seconds: int = Field(3600, ge=1, description="between two looks for what is not kept any longer")
     final_ttl_seconds: int = Field(900, ge=1, description="how long a final job's hash stays in Redis")
 
     rate_limit_user: str = Field("600/minute", description="requests of one user; empty: no limit")

@@ -10,7 +10,7 @@ from flask_migrate import Migrate
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import jobs
-from api import auth, body, cli, docs, headers, health, openapi, problems, reads, twilio_inbound, writes
+from api import auth, body, cli, docs, headers, health, openapi, problems, queues, reads, twilio_inbound, writes
 from api import jobs as job_reads
 from api.access import Named
 from api.cache import Cache
@@ -24,7 +24,9 @@ from api.waiting import Waiting
 from config import Settings
 from jobs.kernel import broker, log
 from jobs.kernel.circuits import Circuits
+from jobs.kernel.fleet import Fleet
 from jobs.kernel.ledger import Ledger
+from jobs.kernel.queues import Queues
 from jobs.kernel.submit import Submitter
 from jobs.kernel.telling import Telling
 from models import Base
@@ -43,7 +45,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     headers.register(app, settings)
     problems.register(app)
     app.extensions[NAME] = _services(app, settings)
-    for part in (auth, writes, job_reads, reads, twilio_inbound, health, openapi, docs):
+    for part in (auth, writes, job_reads, reads, queues, twilio_inbound, health, openapi, docs):
         part.register(app)
     cli.register(app)
     Migrate(app, SimpleNamespace(metadata=Base.metadata), directory="migrations")
@@ -66,6 +68,8 @@ def _services(app: Flask, settings: Settings) -> Services:
         submitter=Submitter(redis, settings),
         ledger=ledger,
         circuits=Circuits(redis, settings),
+        fleet=Fleet(redis),
+        queues=Queues(redis),
         limits=Limits(app, settings, redis),
         cache=Cache(redis, settings, telling),
         tokens=Tokens(app, settings),

@@ -6,8 +6,11 @@ import click
 from flask import Flask
 from flask.cli import AppGroup, with_appcontext
 
+from api.doctor import doctor
+from api.queue_cli import queues
 from api.services import services
 from api.user_cli import users
+from api.worker_cli import workers
 from jobs.kernel import acl
 from models.roles import sync
 
@@ -17,6 +20,9 @@ def register(app: Flask) -> None:
     app.cli.add_command(roles)
     app.cli.add_command(users)
     app.cli.add_command(redis)
+    app.cli.add_command(queues)
+    app.cli.add_command(workers)
+    app.cli.add_command(doctor)
 
 
 roles = AppGroup("roles", help="Database roles.")

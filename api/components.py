@@ -87,6 +87,14 @@ PARAMETERS: dict[str, tuple[str, dict[str, Any]]] = {
             "schema": {"type": "string", "format": "date-time"},
         },
     ),
+    "Priority": (
+        "query",
+        {
+            "name": "priority",
+            "description": "Whether the job is taken before, with, or after the rest of its queue.",
+            "schema": {"type": "string", "enum": ["high", "normal", "low"], "default": "normal"},
+        },
+    ),
 }
 REQUEST_ID = "0f8fad5bd9cb469fa16570867728950e"
 HEADERS = {

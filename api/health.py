@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flask import Flask
@@ -12,12 +11,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.documented import documented
 from api.schemas import Health, Readiness
-from api.services import services
+from api.services import Services, services
 from jobs.kernel import broker, registry
+from jobs.kernel.fleet import Fleet
 from models import migrate
 from models.session import Sessions
 
-ALIVE_WITHIN = timedelta(seconds=30)
 FRESH = {"Cache-Control": "no-store"}
 SCHEDULER_LOCK = "rq:scheduler_lock"
 
@@ -33,6 +32,9 @@ REFUSALS = {
 """What it means when Redis refuses a write, by what then stands in its answer."""
 
 DURABLE = {"appendonly": "yes", "appendfsync": "always"}
+
+SILENT = "does not answer"
+"""What is said of a server that is away; of what it alone knows, then, that it is not known."""
 
 Check = tuple[str, bool, str]
 """What was looked at, whether it is as it should be, and a sentence about it."""
@@ -58,13 +60,17 @@ def alive() -> tuple[dict[str, Any], dict[str, str]]:
 )
 def ready() -> tuple[dict[str, Any], int, dict[str, str]]:
     """What writes and reads depend on."""
-    bundle = services()
-    checks = [*_database(bundle.readers), *_queue(bundle.redis, bundle.settings.max_memory_percent)]
-    good = {name: ok for name, ok, _ in checks}
+    found = checks(services())
+    good = {name: ok for name, ok, _ in found}
     useless = not good["database"] and not good["redis"]
     status = "unavailable" if useless else "ok" if all(good.values()) else "degraded"
-    shown = {name: {"ok": ok, "detail": detail} for name, ok, detail in checks}
+    shown = {name: {"ok": ok, "detail": detail} for name, ok, detail in found}
     return {"status": status, "checks": shown}, 503 if useless else 200, FRESH
+
+
+def checks(bundle: Services) -> list[Check]:
+    """All that readiness looks at."""
+    return [*_database(bundle.readers), *_queue(bundle.redis, bundle.fleet, bundle.settings.max_memory_percent)]
 
 
 def _database(sessions: Sessions) -> Iterator[Check]:
@@ -75,30 +81,29 @@ def _database(sessions: Sessions) -> Iterator[Check]:
             applied = migrate.applied(session)
     except SQLAlchemyError as away:
         missing = migrate.is_missing(away)
-        yield "database", missing, "answers" if missing else "does not answer"
+        yield "database", missing, "answers" if missing else SILENT
         yield "migrations", False, "none was applied yet" if missing else "not known while the database is away"
         return
     yield "database", True, "answers"
     yield "migrations", applied == head, "at head" if applied == head else f"at {applied}, and the code expects {head}"
 
 
-def _queue(redis: Redis, max_percent: int) -> Iterator[Check]:
+def _queue(redis: Redis, fleet: Fleet, max_percent: int) -> Iterator[Check]:
     """Redis takes writes and keeps them, every queue that a kind uses has a live worker, and a scheduler acts."""
     queues = sorted({kind.policy.queue for kind in registry.every()})
     try:
         stores = list(_store(redis, max_percent))
-        beats = _heartbeats(redis, queues)
+        alive = fleet.alive()
         scheduling = bool(redis.exists(SCHEDULER_LOCK))
     except (*broker.LOST, broker.ResponseError):
-        yield "redis", False, "does not answer"
+        yield "redis", False, SILENT
         for name in ["redis.durability", *(f"workers.{queue}" for queue in queues), "scheduler"]:
             yield name, False, "not known while Redis is away"
         return
     yield from stores
-    oldest = datetime.now(UTC) - ALIVE_WITHIN
-    for queue, times in beats.items():
-        alive = sum(time > oldest for time in times)
-        yield f"workers.{queue}", alive > 0, f"{alive} alive" if alive else "none alive: jobs wait"
+    for queue in queues:
+        workers = alive[queue]
+        yield f"workers.{queue}", workers > 0, f"{workers} alive" if workers else "none alive: jobs wait"
     yield "scheduler", scheduling, "alive" if scheduling else "none alive: scheduled jobs wait"
 
 
@@ -127,28 +132,3 @@ def _refusal(probe: object, memory: object, max_percent: int) -> str | None:
     if isinstance(memory, dict) and memory["used_memory"] * 100 > memory["maxmemory"] * max_percent > 0:
         return f"over {max_percent} % of its memory is used: new writes are refused"
     return None
-
-
-def _heartbeats(redis: Redis, queues: list[str]) -> dict[str, list[datetime]]:
-    """When the workers of each queue were last heard of, by RQ's own registration."""
-    members = redis.pipeline(transaction=False)
-    for queue in queues:
-        members.smembers(f"rq:workers:{queue}")
-    registered = dict(zip(queues, members.execute(), strict=True))
-    workers = sorted({key for found in registered.values() for key in found})
-    hashes = redis.pipeline(transaction=False)
-    for key in workers:
-        hashes.hmget(key, "last_heartbeat", "death")
-    heard = {}
-    for key, (beat, death) in zip(workers, hashes.execute() if workers else [], strict=True):
-        if beat and not death:
-            heard[key] = _moment(beat)
-    return {queue: [heard[key] for key in found if key in heard] for queue, found in registered.items()}
-
-
-def _moment(written: bytes) -> datetime:
-    """A time as RQ writes it; what cannot be read was long ago."""
-    try:
-        return datetime.fromisoformat(written.decode()).astimezone(UTC)
-    except ValueError:
-        return datetime.min.replace(tzinfo=UTC)

@@ -111,7 +111,7 @@ def _event(data: dict[str, Any]) -> dict[str, Any]:
 
 def _command_parameters(route: Route) -> list[Any]:
     precondition = ["IfMatch"] if route.has_target else []
-    return [*_path_parameters(route.path), *precondition, "IdempotencyKey", "Prefer", "RunAt"]
+    return [*_path_parameters(route.path), *precondition, "IdempotencyKey", "Prefer", "RunAt", "Priority"]
 
 
 def _job(command: type[Command], route: Route, names: Names, state: State) -> dict[str, Any]:

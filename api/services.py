@@ -10,7 +10,9 @@ from redis import Redis
 
 from config import Settings
 from jobs.kernel.circuits import Circuits
+from jobs.kernel.fleet import Fleet
 from jobs.kernel.ledger import Ledger
+from jobs.kernel.queues import Queues
 from jobs.kernel.submit import Submitter
 from models.session import Sessions
 
@@ -36,6 +38,8 @@ class Services:
     submitter: Submitter
     ledger: Ledger
     circuits: Circuits
+    fleet: Fleet
+    queues: Queues
     limits: Limits
     cache: Cache
     tokens: Tokens

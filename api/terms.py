@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 from flask import request
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from werkzeug.http import parse_list_header
 
 from api.reads.pages import QueryTime
 from jobs.kernel.errors import Invalid
 from jobs.kernel.field_errors import FieldErrors, field_errors
+from jobs.kernel.policy import Priority
 
 MOST_WAIT = 30
 MOST_AHEAD = timedelta(days=30)
@@ -22,12 +23,19 @@ M = TypeVar("M", bound=BaseModel)
 WAIT = re.compile(r"wait\s*=\s*\"?([^\";]*)\"?", re.IGNORECASE)
 
 
+def _near(moment: datetime) -> datetime:
+    if moment > datetime.now(UTC) + MOST_AHEAD:
+        raise ValueError(f"should be at most {MOST_AHEAD.days} days ahead")
+    return moment
+
+
 class WriteQuery(BaseModel):
     """What may stand in the query of any write."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    run_at: QueryTime | None = None
+    run_at: Annotated[QueryTime, AfterValidator(_near)] | None = None
+    priority: Priority = Priority.NORMAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +46,7 @@ class Terms:
     if_match: tuple[str, ...] | None = None
     run_at: datetime | None = None
     wait: int = 0
+    priority: Priority = Priority.NORMAL
 
 
 PLAIN = Terms()
@@ -54,11 +63,13 @@ def of_request() -> tuple[Terms, FieldErrors]:
     errors: FieldErrors = []
     if key is not None and not KEY.fullmatch(key):
         errors.append({"field": "Idempotency-Key", "message": "Should be 1 to 255 printable ASCII characters"})
+    query = _query_of_write(errors)
     terms = Terms(
         key=key,
         if_match=_strong_tags() if tags is not None else None,
-        run_at=_run_at(errors),
+        run_at=query.run_at,
         wait=_wait(errors),
+        priority=query.priority,
     )
     return terms, errors
 
@@ -90,15 +101,12 @@ def _query(model: type[M]) -> tuple[M | None, FieldErrors]:
         return None, errors + field_errors(refused)
 
 
-def _run_at(errors: FieldErrors) -> datetime | None:
+def _query_of_write(errors: FieldErrors) -> WriteQuery:
     if not request.query_string:
-        return None
+        return WriteQuery()
     asked, wrong = _query(WriteQuery)
     errors.extend(wrong)
-    run_at = asked.run_at if asked else None
-    if run_at is not None and run_at > datetime.now(UTC) + MOST_AHEAD:
-        errors.append({"field": "run_at", "message": f"Should be at most {MOST_AHEAD.days} days ahead"})
-    return run_at
+    return asked or WriteQuery()
 
 
 def _wait(errors: FieldErrors) -> int:

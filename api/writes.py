@@ -117,6 +117,7 @@ def _submission(who: Caller | None, value: Command, route: Route, target: UUID |
         notify=services().waiting.channel if asked.wait else None,
         session_version=who.session_version if who and value.policy.in_session else None,
         caps=services().limits.of_job(value, who),
+        priority=asked.priority,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-DOMAINS = ("orders", "calls", "call_reports", "tasks", "task_batch", "overdue", "events", "users")
+DOMAINS = ("orders", "calls", "call_reports", "tasks", "task_batch", "overdue", "events", "users", "upkeep")
 
 
 def load() -> None:

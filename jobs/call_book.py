@@ -14,7 +14,7 @@ import structlog
 
 from jobs import call_caps
 from jobs.call_course import CallCourse
-from jobs.kernel.errors import AppError, Cancelled, Conflict, Failed
+from jobs.kernel.errors import AppError, Cancelled, Conflict, Failed, KeyExpired
 from jobs.kernel.failpoints import Point, reach
 from jobs.kernel.outcome import Again, Done, Outcome, State, failed, rejected, succeeded
 from jobs.kernel.policy import Retry
@@ -44,9 +44,11 @@ class CallBook(CallCourse):
     def open(self, call_id: UUID, owner: UUID, moment: datetime, wanted: dict[str, str]) -> Call:
         """The call of a job, which is entered as requested when it comes for the first time.
 
-        Raises RateLimited, and Conflict (`call_in_progress`) while the same user's call to that number is open."""
+        Raises RateLimited; Conflict (`call_in_progress`) while the same user's call to that number is open; and KeyExpired
+        where a job of the same key, of which no receipt is left, has made the call."""
         call = call_store.lock(self._session, call_id)
         if call is not None:
+            self._insist_on_its_own(call, moment)
             return call
         call_caps.within(self._ctx, owner, wanted["phone_number"])
         entered = {"id": call_id, "owner_id": owner, "created_at": moment, "updated_at": moment}
@@ -168,6 +170,12 @@ class CallBook(CallCourse):
         if self.is_given_up(call):
             call.reason = "The carrier does not know this call any more."
             self.advance(call, Status.FAILED, "reconciliation")
+
+    def _insist_on_its_own(self, call: Call, moment: datetime) -> None:
+        """A job that only Redis had forgotten goes on with its call; as long as it could have a receipt, that is."""
+        pruned = self._ctx.now - timedelta(days=self._settings.receipt_retention_days)
+        if call.created_at < min(moment, pruned):
+            raise KeyExpired
 
     def _is_anothers(self, call: Call, asks: int) -> bool:
         """Whether it has gone on without the execution that asked for it for the `asks`-th time."""

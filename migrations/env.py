@@ -1,17 +1,18 @@
 """Alembic's environment: which database, which tables, and the log of what was applied when.
 
 `models.migrate` gives the URL; from the command line (`flask db …`) it comes from the environment's settings.
-Each migration is one transaction, with its log row and its version in it.
+Each migration is one transaction, with its log row and its version in it; but for what it does in an `autocommit_block`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from time import sleep
 from typing import Any
 
 from alembic import context
 from alembic.runtime.migration import MigrationContext, MigrationInfo
-from sqlalchemy import create_engine, text
+from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateTable
 
@@ -19,6 +20,8 @@ from config import Settings
 from models import Base
 from models.migrate import LOCK, LOCK_TIMEOUT_MS, migration_log
 from models.session import psycopg2_url
+
+TURN_SECONDS = 0.2
 
 
 def record(ctx: MigrationContext, step: MigrationInfo, heads: Collection[Any], run_args: Mapping[str, Any]) -> None:
@@ -52,6 +55,15 @@ def configure(**how: Any) -> None:
     )
 
 
+def wait_for_turn(connection: Connection) -> None:
+    """Wait until no other process migrates. By asking again and again: for whoever waits in a statement, an index that is
+    made concurrently would wait in turn."""
+    while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": LOCK}):
+        connection.rollback()
+        sleep(TURN_SECONDS)
+    connection.commit()
+
+
 def run_online() -> None:
     """Migrate, one process at a time: whoever comes second waits, and then finds nothing left to do."""
     engine = create_engine(
@@ -64,9 +76,7 @@ def run_online() -> None:
         },
     )
     with engine.connect() as connection:
-        connection.execute(text("SET LOCAL lock_timeout = 0"))
-        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": LOCK})
-        connection.commit()
+        wait_for_turn(connection)
         configure(connection=connection)
         with context.begin_transaction():
             context.run_migrations()

@@ -29,4 +29,6 @@ class Notice(Base):
     __table_args__ = (
         # what is still to be sent, in order
         Index("ix_outbox_unsent", "id", postgresql_where=text("sent_at IS NULL")),
+        # what was sent, in order of when
+        Index("ix_outbox_sent", "sent_at", "id", postgresql_where=text("sent_at IS NOT NULL")),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import JSON, CheckConstraint, Index
+from sqlalchemy import JSON, CheckConstraint, Index, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -18,7 +18,8 @@ class Receipt(Base):
     `id` is the job's id. `run` counts explicit retries of a failed job, from 1. `resource` is the path the job is
     about. `effects`: what the outcome changes in Redis, applied by whoever tells it (`jobs.kernel.effects`).
     `result`: as it was told, to the letter; nobody looks into it here. `progress`: `{done, total}` of a job with many items.
-    `envelope` is kept of failed jobs only, so that they can be run again.
+    `envelope` is kept of failed jobs only, so that they can be run again. `discarded_at`: when somebody took it off the
+    list of dead letters; it cannot be run again then.
     """
 
     __tablename__ = "receipts"
@@ -40,6 +41,7 @@ class Receipt(Base):
     effects: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     progress: Mapped[dict[str, int] | None] = mapped_column(JSONB(none_as_null=True))
     envelope: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    discarded_at: Mapped[Instant | None]
 
     __table_args__ = (
         CheckConstraint("state IN ('succeeded', 'rejected', 'failed', 'canceled')", name="state"),
@@ -47,4 +49,8 @@ class Receipt(Base):
         Index("ix_receipts_owner", "owner_id", "submitted_at", "id"),
         # an admin's list of all jobs, newest first, by keyset
         Index("ix_receipts_submitted", "submitted_at", "id"),
+        # dead letters, newest first, by keyset
+        Index(
+            "ix_receipts_dead", "finished_at", "id", postgresql_where=text("state = 'failed' AND discarded_at IS NULL")
+        ),
     )

@@ -23,9 +23,9 @@ from config import Settings
 from jobs.kernel.command import Command, handles_many
 from jobs.kernel.context import Context, Report, nobody
 from jobs.kernel.envelope import Job
-from jobs.kernel.errors import Failed
+from jobs.kernel.errors import Cancelled, Failed
 from jobs.kernel.failpoints import Point, reach
-from jobs.kernel.outcome import SAID, Again, Done, Outcome, failed, said, succeeded
+from jobs.kernel.outcome import SAID, Again, Done, Outcome, State, failed, said, succeeded
 from models.session import DATABASE_ERRORS, Sessions
 from workers import receipts
 from workers.faults import UnheardError, database_gone, in_the_way, reply_lost
@@ -73,6 +73,10 @@ class Executor:
         decided = [work.outcome for work in works]
         try:
             return self._transact(works, clock, look)
+        except Cancelled as stopped:
+            for work, outcome in zip(works, decided, strict=True):
+                work.outcome = Done(State.CANCELED) if work.id == stopped.job_id else outcome
+            return self._run(works, clock, look=look)
         except Exception as error:  # noqa: BLE001 - whatever a handler raises is this job's outcome, not the worker's end
             for work, outcome in zip(works, decided, strict=True):
                 work.outcome = outcome
@@ -104,7 +108,9 @@ class Executor:
             told = [work.settled(firsts[work.id]) for work in works if work.id in firsts]
             ours = [work for work in works if work.id not in firsts] if told else works
             roles = authorize(session, ours)
-            self._handle(Context(session, self._settings, clock(), roles, self._reports(ours)), ours)
+            ctx = Context(session, self._settings, clock(), roles, self._reports(ours))
+            _withdraw(ctx, ours)
+            self._handle(ctx, ours)
             reach(Point.EFFECT_WRITTEN)
             finished_at = clock()
             for work in ours:
@@ -131,12 +137,15 @@ class Executor:
 
     def raised(self, work: Work, error: Exception, clock: Clock) -> list[Settlement]:
         """What becomes of a single job that raised what says nothing of its end: its receipt is told if it has one by now,
-        else it is tried again by policy, else it fails."""
+        else it is rejected if it has had one long ago, else tried again by policy, else it fails."""
         if (verdict := self._overtaken(work)) is not None:
             return [work.settled(verdict)]
         if in_the_way(error):
             log.warning("lock_not_granted", job_id=work.delivery.id, request_id=work.request_id, kind=work.kind)
             return [work.settled(Again(clock() + timedelta(seconds=random.uniform(*WAY_CLEARS)), counted=False))]  # noqa: S311 - jitter
+        if (forgotten := receipts.forgotten(work, error)) is not None:
+            work.outcome = forgotten
+            return self._run([work], clock)
         log.error(
             "job_raised",
             job_id=work.delivery.id,
@@ -181,6 +190,13 @@ def _one(ctx: Context, work: Work, job: Job[Any]) -> Outcome:
         return said(what)
 
 
+def _withdraw(ctx: Context, works: Sequence[Work]) -> None:
+    """Have what was canceled on its way take back what its earlier executions have written."""
+    for work in works:
+        if work.job is not None and work.is_withdrawn:
+            work.job.command.withdraw(replace(ctx, drops=work.drops), work.job)
+
+
 def _commit(session: Session) -> None:
     try:
         session.commit()
@@ -195,7 +211,7 @@ def _settlement(work: Work, finished_at: datetime) -> Settlement:
     """What is told of a job that this transaction has decided."""
     outcome = work.outcome
     if isinstance(outcome, Done):
-        return work.settled(Final(outcome.state, finished_at, outcome.effects, outcome.follow_ups))
+        return work.settled(Final(outcome.state, work.ended(finished_at), outcome.effects, outcome.follow_ups))
     return work.settled(outcome or HandBack())
 
 

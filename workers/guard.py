@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from jobs.kernel.errors import Forbidden
-from jobs.kernel.outcome import rejected
+from jobs.kernel.outcome import Done, State, rejected
 from models.sets import fetch
 from models.views import ident
 from workers.work import Work
@@ -20,7 +20,8 @@ SENDERS = """
 
 
 def authorize(session: Session, works: Sequence[Work]) -> dict[UUID, str]:
-    """Reject those whose senders may not send them; returns the roles of all senders that there still are.
+    """Reject those whose senders may not send them, and cancel those that somebody has asked to cancel; returns the roles of
+    all senders that there still are.
 
     One that was conducted has been let in before it began, and is only to be concluded.
     """
@@ -32,6 +33,8 @@ def authorize(session: Session, works: Sequence[Work]) -> dict[UUID, str]:
         role, version = present.get(owner, (None, None)) if owner else (None, None)
         gone = owner is not None and role is None
         undecided = work.outcome is None and work.conclusion is None
-        if undecided and command and (gone or not command.admits(role, owner) or work.outlived(version)):
+        if undecided and work.delivery.cancel:
+            work.outcome = Done(State.CANCELED)
+        elif undecided and command and (gone or not command.admits(role, owner) or work.outlived(version)):
             work.outcome = rejected(Forbidden())
     return {sender: role for sender, (role, _) in present.items()}

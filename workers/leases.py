@@ -28,7 +28,7 @@ MOST_BYTES = 1024 * 1024
 
 MOST_REAPED = 200
 HERE = Path(__file__).parent
-NEW = (None, None, None, None)
+NEW = (None, None, None, None, None)
 Company = Literal["", "ahead", "shared"]
 """`ahead`: another batch is in hand; suspects are then left. `shared`: nothing is, but more will be taken meanwhile. In
 both, a worker's death does not count as one while alone."""
@@ -36,6 +36,8 @@ both, a worker's death does not count as one while alone."""
 
 class Delivery(NamedTuple):
     """One leased job as Redis gave it: `data` is RQ's, unread. `crashes`: workers that died with it, alone.
+    `canceled_at`: it was canceled then, before any worker had it, and is only to be written down. `cancel`: somebody has asked
+    for it to be canceled since a worker first had it.
 
     `job_id` is its id; for an id that is no UUID, which cannot be ours, one made of it.
     """
@@ -56,6 +58,8 @@ class Delivery(NamedTuple):
     suspect: bool
     fingerprint: str | None
     started_at: datetime
+    canceled_at: datetime | None = None
+    cancel: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +170,9 @@ def _delivery(row: Sequence[Any], token: str, started_at: datetime, owners: dict
 
     `owners`: those known already, which are few and costly to read.
     """
-    _, data, owner, created, fingerprint, attempts, due, run, raw_id, raw_queue, *more = row
-    moment, waits, crashes, suspect = more or NEW
+    state, data, owner, created, fingerprint, attempts, due, run, raw_id, raw_queue, *more = row
+    moment, waits, crashes, suspect, cancel = more or NEW
+    canceled = state == b"canceled"
     job_id = raw_id.decode()
     uuid, sender = None, owners.get(owner)
     try:
@@ -177,10 +182,12 @@ def _delivery(row: Sequence[Any], token: str, started_at: datetime, owners: dict
         submitted_at = parsed(created) if created else started_at
         due_at = from_micros(int(due)) if due else None
         effective = from_micros(int(moment)) if moment else submitted_at
-        counts = _count(run, 1), _count(attempts, 0) + 1, _count(waits, 0), _count(crashes, 0)
+        counts = _count(run, 1), _count(attempts, 0) + (not canceled), _count(waits, 0), _count(crashes, 0)
         mark = fingerprint.decode() if fingerprint else None
+        canceled_at = parsed(cancel) if canceled and cancel else None
     except (ValueError, TypeError, OverflowError, OSError):
         data, submitted_at, due_at, effective, counts, mark = b"", started_at, None, started_at, (1, 1, 0, 0), None
+        canceled_at = started_at if canceled else None
     return Delivery(
         job_id,
         uuid or uuid5(NAMESPACE_OID, job_id),
@@ -195,6 +202,8 @@ def _delivery(row: Sequence[Any], token: str, started_at: datetime, owners: dict
         bool(suspect),
         mark,
         started_at,
+        canceled_at,
+        bool(cancel) and not canceled,
     )
 
 

@@ -13,6 +13,7 @@ from redis import Redis
 
 from jobs.kernel import broker
 from jobs.kernel.context import Report
+from jobs.kernel.errors import Cancelled
 from jobs.kernel.scripts import script
 from workers.work import Work
 
@@ -20,6 +21,8 @@ EVERY = 0.05
 """Seconds between two reports on one job: nobody polls as often, and each costs a write to Redis's disk."""
 
 NEVER = math.inf
+
+ASKED_TO_STOP = 2
 
 log = structlog.get_logger(__name__)
 
@@ -31,8 +34,8 @@ class Progress:
         self._tell = script(redis, Path(__file__).with_suffix(".lua"))
 
     def of(self, works: Sequence[Work]) -> Report:
-        """The `report` of a context in which these are carried out. It raises nothing; and once Redis has not answered, it asks
-        nothing more for as long as they are, since their transaction would wait for it each time."""
+        """The `report` of a context in which these are carried out. Once Redis has not answered, it asks nothing more for as
+        long as they are, since their transaction would wait for it each time."""
         known: dict[UUID, Work] = {}
 
         def report(job_id: UUID, done: int, total: int) -> None:
@@ -51,5 +54,7 @@ class Progress:
             else:
                 if not heard:
                     work.report_at = NEVER
+                elif heard == ASKED_TO_STOP and done < total:
+                    raise Cancelled(job_id)
 
         return report

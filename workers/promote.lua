@@ -13,6 +13,7 @@ for _, id in ipairs(due) do
     aside = aside + 1
   elseif (found[3] or found[1]) == 'scheduled' and found[2] then
     redis.call('HSET', key, 'status', 'queued', 'state', 'queued')
+    redis.call('HINCRBY', key, 'moves', 1)
     redis.call('PERSIST', key)
     push(found[2], id, false)
     promoted = promoted + 1

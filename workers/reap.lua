@@ -29,7 +29,7 @@ end
 
 local reaped = 0
 for i = 3, #ARGV do
-  local queue = ARGV[i]
+  local queue, before = ARGV[i], reaped
   local leases = 'millrace:leases:' .. queue
   local expired = redis.call('ZREVRANGEBYSCORE', leases, digits(now), '-inf', 'WITHSCORES', 'LIMIT', 0, most)
   for at = 1, #expired, 2 do
@@ -44,6 +44,7 @@ for i = 3, #ARGV do
       redis.call('ZREM', leases, id)
     end
   end
+  if reaped > before then redis.call('HINCRBY', 'millrace:meters', 'reaped|' .. queue, reaped - before) end
   for _, registry in ipairs({'rq:finished:', 'rq:failed:', 'rq:canceled:'}) do
     redis.call('ZREMRANGEBYSCORE', registry .. queue, '-inf', math.floor(now / 1000))
   end

@@ -15,7 +15,8 @@ import orjson
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from jobs.kernel.outcome import Done, State
+from jobs.kernel.errors import KeyExpired
+from jobs.kernel.outcome import Done, State, rejected
 from models.sets import add, fetch
 from models.views import ident, instant
 from workers.settle import Final
@@ -84,6 +85,15 @@ def overtaken(error: BaseException) -> bool:
     return isinstance(error, OvertakenError) or getattr(cause, "pgcode", None) == UNIQUE_VIOLATION
 
 
+def forgotten(work: Work, error: BaseException) -> Done | None:
+    """The outcome of a job with a key that raised because what it makes, which bears its id, is there already. That was
+    committed with a receipt: so where the job has none, it has been pruned."""
+    reported = getattr(getattr(error, "orig", error), "diag", None)
+    table = getattr(reported, "table_name", None)
+    taken = table not in (None, "receipts") and getattr(reported, "constraint_name", None) == f"pk_{table}"
+    return rejected(KeyExpired()) if taken and work.delivery.fingerprint is not None else None
+
+
 def make_sure_open(session: Session, works: Sequence[Work]) -> None:
     """Raise OvertakenError when one of these jobs, which are to run again, has a receipt by now."""
     if works and first_outcomes(session, works):
@@ -103,13 +113,13 @@ def _row(work: Work, outcome: Done, finished_at: datetime) -> tuple[str | None, 
         work.resource,
         instant(delivery.submitted_at),
         instant(delivery.run_at),
-        instant(delivery.started_at),
-        instant(finished_at),
+        instant(delivery.started_at) if delivery.canceled_at is None else None,
+        instant(work.ended(finished_at)),
         _json(outcome.result),
         _json(outcome.error),
         _json(outcome.effects),
         _json(outcome.progress),
-        _json(work.envelope) if outcome.state is State.FAILED else None,
+        _json(work.kept_envelope) if outcome.state is State.FAILED else None,
     )
 
 

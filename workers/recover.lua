@@ -8,8 +8,7 @@ for i = 2 + tonumber(ARGV[1]), #ARGV do
   for _, id in ipairs(redis.call('ZREVRANGE', 'millrace:leases:' .. ARGV[i], 0, -1)) do
     local token = redis.call('HGET', 'rq:job:' .. id, 'token')
     if token and unheard[token:match('^(.*):%d+$')] then
-      requeue(ARGV[i], id, token)
-      redis.call('HINCRBY', 'rq:job:' .. id, 'attempts', -1)
+      if requeue(ARGV[i], id, token) then redis.call('HINCRBY', 'rq:job:' .. id, 'attempts', -1) end
       recovered = recovered + 1
     end
   end

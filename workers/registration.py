@@ -8,6 +8,7 @@ from redis import Redis
 from rq import Queue, Worker
 from rq.serializers import JSONSerializer
 from rq.worker import WorkerStatus
+from rq.worker_registration import clean_worker_registry
 
 TTL_SECONDS = 30
 
@@ -38,6 +39,8 @@ class Registration:
             self._worker.heartbeat()
         else:
             self._redis.sadd(Queue.redis_queues_keys, *self._worker.queue_keys())  # a queue shows before its first job
+            for queue in self._worker.queues:
+                clean_worker_registry(queue)  # who was killed stays in it, and whoever counts workers looks at each
             self._worker.register_birth()
             self._worker.set_state(WorkerStatus.IDLE)
 

@@ -1,7 +1,7 @@
 -- Settle: tell the outcome of each job of a batch, if its lease is still this worker's.
 -- ARGV: 1 worker name, 2 seconds a final hash stays, 3 how many users' sessions end, for each: id and session_version,
 --       then seconds that a replica may lag, how many scopes reads have to drop, the hash of each, then per job:
---       id, queue, token, verb, owner or '', 'suspect' or '', state, ended_at, due in us, moment in us or ''
+--       id, queue, token, verb, owner or '', 'suspect' or '', state, ended_at, due in us, moment in us or '', kind
 -- verb: final | again (an attempt was used up) | snooze (none was) | back (to the front of the queue, nothing counted) |
 --       doubt (the same, of what may have been committed).
 -- Returns how many were settled; a stranger's lease is left alone. The outcome itself stands in the receipt; a final
@@ -12,24 +12,24 @@
 -- include schedule
 -- include sessions_end
 -- include drop
-local FIELDS = 10
+-- include tell
+local FIELDS = 11
 local worker, ttl = ARGV[1], tonumber(ARGV[2])
 local RQ = {succeeded = 'finished', rejected = 'finished', failed = 'failed', canceled = 'canceled'}
 local settled, good, bad = 0, 0, 0
-local counts, removals, registry = {}, {}, {}
+local counts, removals, registry, meters = {}, {}, {}, {}
 redis.call('UNLINK', 'millrace:none') -- a removing write first: what follows is then allowed in a full Redis too
-local expiry = digits(math.floor(now_us() / 1000000) + ttl)
-
--- Whether somebody waits for a job; asked of the set of all who are waited for, which is mostly not there.
-local any_watched = redis.call('EXISTS', 'millrace:watched') == 1
-local function watched(id)
-  return any_watched and redis.call('SREM', 'millrace:watched', id) == 1
-end
+local now = math.floor(now_us() / 1000000)
+local expiry = digits(now + ttl)
 
 local function add(lists, name, value)
   local list = lists[name] or {}
   lists[name] = list
   list[#list + 1] = value
+end
+
+local function count(meter)
+  meters[meter] = (meters[meter] or 0) + 1
 end
 
 local function final(at, key)
@@ -40,6 +40,7 @@ local function final(at, key)
     redis.call('HSET', key, 'state', state, 'status', RQ[state], 'ended_at', ARGV[at + 7], 'data', '')
   end
   if ARGV[at + 5] ~= '' then redis.call('HDEL', key, 'suspect', 'crashes') end
+  if state == 'canceled' then redis.call('HDEL', key, 'cancel') end
   redis.call('EXPIRE', key, ttl)
   local final_ones = 'rq:' .. RQ[state] .. ':' .. queue
   add(registry, final_ones, expiry)
@@ -47,25 +48,26 @@ local function final(at, key)
   if owner ~= '' then add(removals, 'millrace:jobs:' .. owner, id) end
   counts[queue] = counts[queue] or {}
   counts[queue][state] = (counts[queue][state] or 0) + 1
+  count('outcomes|' .. ARGV[at + 10] .. '|' .. state)
   if state == 'failed' then bad = bad + 1 else good = good + 1 end
-  if watched(id) then
-    for channel in string.gmatch(redis.call('HGET', key, 'notify') or '', '%S+') do
-      redis.call('PUBLISH', channel, id .. ' ' .. state)
-    end
-    redis.call('HDEL', key, 'notify')
-  end
+  tell(id, key, state)
 end
 
+-- One that somebody has asked to cancel meanwhile does not wait for its time: the next worker that has it answers.
 local function later(at, key, verb)
-  redis.call('HSET', key, 'state', 'scheduled', 'status', 'scheduled', 'due', ARGV[at + 8])
+  local known = redis.call('HMGET', key, 'cancel', 'origin')
+  local state = known[1] and known[2] and 'queued' or 'scheduled'
+  redis.call('HSET', key, 'state', state, 'status', state, 'due', ARGV[at + 8])
   redis.call('HDEL', key, 'token', 'in_doubt')
+  redis.call('HINCRBY', key, 'moves', 1)
+  count((verb == 'snooze' and 'snoozes|' or 'retries|') .. ARGV[at + 10])
   if ARGV[at + 5] ~= '' then redis.call('HDEL', key, 'suspect') end -- it came to an end, and its worker lives
   if verb == 'snooze' then redis.call('HINCRBY', key, 'attempts', -1) end
   if ARGV[at + 9] ~= '' then
     redis.call('HSET', key, 'moment', ARGV[at + 9])
     redis.call('HINCRBY', key, 'waits', 1)
   end
-  schedule(ARGV[at], tonumber(ARGV[at + 8]))
+  if state == 'queued' then push(known[2], ARGV[at], true) else schedule(ARGV[at], tonumber(ARGV[at + 8])) end
 end
 
 for at = drop(ARGV, end_sessions(ARGV, 3)), #ARGV, FIELDS do
@@ -74,9 +76,9 @@ for at = drop(ARGV, end_sessions(ARGV, 3)), #ARGV, FIELDS do
   if redis.call('ZSCORE', 'rq:wip:' .. queue, id .. ':' .. token) then
     settled = settled + 1
     if verb == 'back' or verb == 'doubt' then
-      requeue(queue, id, token)
+      local open = requeue(queue, id, token)
       if verb == 'doubt' then redis.call('HSET', key, 'in_doubt', 1) end
-      redis.call('HINCRBY', key, 'attempts', -1)
+      if open then redis.call('HINCRBY', key, 'attempts', -1) end
     else
       add(removals, 'millrace:leases:' .. queue, id)
       add(removals, 'rq:wip:' .. queue, id .. ':' .. token)
@@ -92,8 +94,14 @@ for name, members in pairs(removals) do
 end
 for name, members in pairs(registry) do redis.call('ZADD', name, unpack(members)) end
 for queue, states in pairs(counts) do
-  for state, count in pairs(states) do redis.call('HINCRBY', 'millrace:stats:' .. queue, state, count) end
+  local rate = 'millrace:rate:' .. queue .. ':' .. digits(math.floor(now / 10))
+  for state, jobs in pairs(states) do
+    redis.call('HINCRBY', 'millrace:stats:' .. queue, state, jobs)
+    redis.call('HINCRBY', rate, state, jobs)
+  end
+  redis.call('EXPIRE', rate, 120)
 end
+for meter, jobs in pairs(meters) do redis.call('HINCRBY', 'millrace:meters', meter, jobs) end
 local registered = 'rq:worker:' .. worker
 if redis.call('EXISTS', registered) == 1 then
   redis.call('HSET', registered, 'state', 'idle')

@@ -59,14 +59,15 @@ class Settlement(NamedTuple):
         """What settle.lua takes per job, in its order."""
         lease, verdict = self.lease, self.verdict
         owner, suspect = ident(lease.owner) if lease.owner else "", "suspect" if lease.suspect else ""
-        named = (lease.id, lease.queue, lease.token)
+        named, kind = (lease.id, lease.queue, lease.token), self.kind
         if isinstance(verdict, Final):
-            return (*named, "final", owner, suspect, verdict.state.value, instant(verdict.finished_at) or "", "", "")
+            ended_at = instant(verdict.finished_at) or ""
+            return (*named, "final", owner, suspect, verdict.state.value, ended_at, "", "", kind)
         if isinstance(verdict, Again):
             moment = micros(verdict.moment) if verdict.moment else ""
             verb = "again" if verdict.counted else "snooze"
-            return (*named, verb, owner, suspect, "", "", micros(verdict.at), moment)
-        return (*named, "doubt" if verdict.in_doubt else "back", owner, suspect, "", "", "", "")
+            return (*named, verb, owner, suspect, "", "", micros(verdict.at), moment, kind)
+        return (*named, "doubt" if verdict.in_doubt else "back", owner, suspect, "", "", "", "", kind)
 
 
 def changes(settlements: Iterable[Settlement]) -> Iterator[Effects]:

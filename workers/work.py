@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -10,8 +11,9 @@ from jobs.kernel.command import KIND, Command
 from jobs.kernel.effects import drops_of
 from jobs.kernel.envelope import Job, load, open_command
 from jobs.kernel.errors import AppError, Failed
-from jobs.kernel.outcome import Again, Done, Outcome, failed
+from jobs.kernel.outcome import Again, Done, Outcome, State, failed
 from jobs.kernel.ports import Conclusion
+from jobs.kernel.times import micros
 from workers.leases import Delivery
 from workers.settle import Final, HandBack, Settlement
 
@@ -52,6 +54,24 @@ class Work:
         named = (self.envelope or {}).get("request_id")
         return named if isinstance(named, str) else None
 
+    @property
+    def kept_envelope(self) -> dict[str, Any] | None:
+        """The envelope as a receipt keeps it, with the effective moment, where that is not when the job was submitted."""
+        moment = self.delivery.moment
+        if self.envelope is None or moment == self.delivery.submitted_at:
+            return self.envelope
+        return self.envelope | {"moment": micros(moment)}
+
+    @property
+    def is_withdrawn(self) -> bool:
+        """Whether a worker has had it before, and it is over without having been carried out, because somebody asked."""
+        outcome = self.outcome
+        return isinstance(outcome, Done) and outcome.state is State.CANCELED and self.delivery.canceled_at is None
+
+    def ended(self, at: datetime) -> datetime:
+        """When it came to its end. `at`: when its outcome was decided."""
+        return self.delivery.canceled_at or at
+
     def sign(self) -> None:
         """Name the request in the error that the outcome holds, as every problem does; and in its effects what was dropped."""
         if not isinstance(self.outcome, Done):
@@ -75,7 +95,8 @@ class Work:
 
 
 def opened(delivery: Delivery) -> Work:
-    """Read a delivery. What cannot be read, is not ours, or has killed its workers, has failed already."""
+    """Read a delivery. What cannot be read, is not ours, or has killed its workers, has failed already; and what was canceled
+    before any worker had it, is."""
     work = Work(delivery)
     try:
         work.envelope = load(delivery.data)
@@ -85,6 +106,8 @@ def opened(delivery: Delivery) -> Work:
             raise Failed(f"The worker died {delivery.crashes} times while it ran this job.", code="worker_crashed")
     except AppError as failure:
         work.outcome = failed(failure)
+    if delivery.canceled_at is not None:
+        work.outcome = Done(State.CANCELED)
     return work
 
 

@@ -36,14 +36,22 @@ API = Rules(
         *(name("*") for name in (keys.job, keys.queue, keys.worker, keys.wake, keys.live_jobs, keys.circuit)),
         *("rq:queues", "rq:workers:*", "rq:scheduler_lock", keys.SCHEDULED),
         *(keys.OWNERS, "millrace:watched", "millrace:memory", "millrace:never-there", "millrace:sessions:*"),
-        keys.cache("*"),
+        *(
+            keys.cache("*"),
+            keys.METERS,
+            keys.PAUSED,
+            keys.leases("*"),
+            keys.stats("*"),
+            "millrace:rate:*",
+            "rq:failed:*",
+        ),
         "LIMITS:*",  # where Flask-Limiter counts
     ),
     channels=(FINAL,),
     commands="""
         ping time info config|get evalsha script|load subscribe
-        exists unlink expire expireat ttl get set incrby hget hmget hgetall hexists hset hdel hlen llen rpush sadd smembers
-        zadd zcount zrevrangebyscore
+        exists unlink expire expireat ttl get set incrby hget hmget hgetall hexists hset hdel hincrby hlen
+        llen lindex lpush lrange rpush sadd srem sismember smembers zadd zrem zcard zcount zrevrangebyscore publish
     """,
 )
 

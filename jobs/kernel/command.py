@@ -143,8 +143,11 @@ class Command(BaseModel):
 
     def under_way(self, ctx: Context, job: Job[Self]) -> bool:
         """Whether something has been begun that cannot be taken back: then it is brought to its end, whatever has become of
-        its sender's right to it."""
+        its sender's right to it, and whoever asks for it to be canceled."""
         return False
+
+    def withdraw(self, ctx: Context, job: Job[Self]) -> None:
+        """It is canceled after a worker had it, and before it was under way: take back what earlier executions have written."""
 
 
 def handles_many(cls: type[Command]) -> bool:

@@ -13,7 +13,8 @@ from config import Settings
 from jobs.kernel.effects import scope
 
 Report = Callable[[UUID, int, int], None]
-"""Tells of a job how many of its items are done, and how many it has."""
+"""Tells of a job how many of its items are done, and how many it has. Raises Cancelled, to be let pass, where somebody has
+asked for the job to stop."""
 
 
 def nobody(job_id: UUID, done: int, total: int) -> None:

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from jobs.kernel import registry
 from jobs.kernel.command import Command
 from jobs.kernel.errors import Failed
+from jobs.kernel.policy import Priority
 from jobs.kernel.secret import SEALED
 
 FUNCTION = "workers.executor.execute"
@@ -59,6 +60,7 @@ def pack(
     if_match: tuple[str, ...] | None = None,
     request_id: str | None = None,
     session_version: int | None = None,
+    priority: Priority = Priority.NORMAL,
 ) -> dict[str, Any]:
     """The envelope of a command: JSON values only, and nothing that is empty."""
     members = {
@@ -68,6 +70,7 @@ def pack(
         "if_match": list(if_match) if if_match is not None else None,
         "request_id": request_id,
         "session_version": session_version,
+        "priority": priority.value if priority is not Priority.NORMAL else None,
     }
     return {name: value for name, value in members.items() if value is not None}
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any, ClassVar
+from uuid import UUID
 
 type_prefix = "urn:millrace:problem:"
 
@@ -108,6 +109,12 @@ class Conflict(Rejected):
     code = "conflict"
 
 
+class KeyExpired(Conflict):
+    """What this Idempotency-Key made is still there, but no record of its job; use another key to make another one."""
+
+    code = "idempotency_key_expired"
+
+
 class PreconditionFailed(Rejected):
     """The resource has changed since the version named by If-Match."""
 
@@ -185,7 +192,14 @@ class Snooze(Exception):
 
 
 class Cancelled(Exception):
-    """Whoever sent the job has asked for it to stop, and it has reached a point where it can."""
+    """Somebody has asked for a job to stop, and it has reached a point where it can.
+
+    `job_id`: of one among several that are carried out together.
+    """
+
+    def __init__(self, job_id: UUID | None = None) -> None:
+        self.job_id = job_id
+        super().__init__("canceled")
 
 
 class DeclarationError(TypeError):

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from jobs.kernel.policy import Priority
+
 SCHEDULED = "rq:scheduler:scheduled_jobs"
 OWNERS = "millrace:owners"
 PAUSED = "millrace:paused"
 PERIODIC = "millrace:periodic"
 """A hash: of each periodic kind the job that was submitted last."""
+
+METERS = "millrace:meters"
+"""A hash of what is counted of all processes together, to be read at /metrics."""
 
 
 def job(job_id: UUID | str) -> str:
@@ -17,6 +22,11 @@ def job(job_id: UUID | str) -> str:
 
 def queue(name: str) -> str:
     return f"rq:queue:{name}"
+
+
+def lanes(name: str) -> tuple[str, ...]:
+    """The lists of a queue's jobs, in the order in which workers take from them."""
+    return tuple(queue(priority.lane(name)) for priority in Priority)
 
 
 def started(name: str) -> str:
@@ -52,6 +62,11 @@ def cache(scope: str) -> str:
 
 def stats(name: str) -> str:
     return f"millrace:stats:{name}"
+
+
+def rate(name: str, bucket: int) -> str:
+    """A hash of the jobs of a queue that became final within ten seconds, by their states. `bucket`: seconds since 1970 // 10."""
+    return f"millrace:rate:{name}:{bucket}"
 
 
 def circuit(name: str) -> str:

@@ -20,6 +20,18 @@ QUEUES: dict[str, Literal["batch", "threads"]] = {
 """Every queue there is, and the way its workers work (DESIGN.md §4)."""
 
 
+class Priority(StrEnum):
+    """When a job is taken: before, with, or after the rest of its queue. In the order in which workers take."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+    def lane(self, queue: str) -> str:
+        """The list of a queue that its jobs of this priority wait in."""
+        return queue if self is Priority.NORMAL else f"{queue}.{self}"
+
+
 class Access(StrEnum):
     """Who may send a command or read a resource.
 

@@ -31,9 +31,17 @@ FIELDS = (
     "run",
     "in_doubt",
     "progress",
+    "moves",
 )
 """The fields of a job's hash that a record needs, in the order `from_hash` takes their values."""
 
+
+STAGES = 1_000_000
+"""Changes of status that one run of a job can have; LAST is its final one."""
+
+LAST = STAGES - 1
+MOST_DONE = 100_000
+"""More items than any job has."""
 
 Values = Sequence[bytes | None]
 """What HMGET of `FIELDS` gives."""
@@ -42,7 +50,7 @@ Values = Sequence[bytes | None]
 @dataclass(frozen=True, slots=True)
 class JobRecord:
     """What is known of one job. Times are UTC; `progress` is `{done, total}` or None; `run` counts from 1.
-    `in_doubt`: a worker that had it may have committed it, and never told. `effects`: of its outcome, in Redis.
+    `moves`: how often it has gone back to waiting. `in_doubt`: a worker that had it may have committed it, and never told. `effects`: of its outcome, in Redis.
     `result`: JSON, for orjson to put where it belongs. What Redis has of a final job is not its outcome: that stands in
     the receipt.
     """
@@ -64,6 +72,19 @@ class JobRecord:
     run: int = 1
     in_doubt: bool = False
     effects: Effects | None = None
+    moves: int = 0
+
+    @property
+    def stage(self) -> int:
+        """Grows with each change of `status`; after a retry too."""
+        within = LAST if self.state.final else min(2 * self.moves + (self.state is State.RUNNING), LAST - 1)
+        return self.run * STAGES + within
+
+    @property
+    def version(self) -> int:
+        """Grows with each change that a client can see; below 2^53 for any run that anybody asks for."""
+        done = self.progress["done"] if self.progress and not self.state.final else 0
+        return self.stage * MOST_DONE + min(done, MOST_DONE - 1)
 
     @property
     def changes(self) -> tuple[Effects | None, ...]:
@@ -107,7 +128,9 @@ def from_hash(job_id: UUID, values: Values) -> JobRecord | None:
 
 
 def _from_hash(job_id: UUID, values: Values) -> JobRecord | None:
-    kind, state, owner, created, due, started, ended, attempts, target, fingerprint, run, doubt, progress = values
+    kind, state, owner, created, due, started, ended, attempts, target, fingerprint, run, doubt, progress, moves = (
+        values
+    )
     if state is None or created is None or kind is None:
         return None
     return JobRecord(
@@ -125,6 +148,7 @@ def _from_hash(job_id: UUID, values: Values) -> JobRecord | None:
         fingerprint=fingerprint.decode() if fingerprint else None,
         run=int(run or 1),
         in_doubt=doubt is not None,
+        moves=int(moves or 0),
     )
 
 

@@ -13,14 +13,21 @@ SHARED = Path(__file__).parent
 
 
 def source(path: Path) -> str:
-    """The text of a script, each `-- include name` replaced by that file, from beside it or
-    from the kernel."""
+    """The text of a script, each `-- include name` replaced by that file, from beside it or from the kernel; once, however
+    many include it."""
+    known: set[str] = set()
 
     def included(match: re.Match[str]) -> str:
+        if match[1] in known:
+            return ""
+        known.add(match[1])
         beside = path.with_name(f"{match[1]}.lua")
-        return (beside if beside.exists() else SHARED / beside.name).read_text()
+        return text(beside if beside.exists() else SHARED / beside.name)
 
-    return INCLUDE.sub(included, path.read_text())
+    def text(of: Path) -> str:
+        return INCLUDE.sub(included, of.read_text())
+
+    return text(path)
 
 
 def script(redis: Redis, path: Path) -> Script:

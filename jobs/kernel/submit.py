@@ -24,6 +24,7 @@ from jobs.kernel.envelope import dump, pack
 from jobs.kernel.errors import AppError, Invalid, QueueDown, QueueFull, RateLimited, SessionEnded
 from jobs.kernel.failpoints import Point, reach
 from jobs.kernel.outcome import State
+from jobs.kernel.policy import Priority
 from jobs.kernel.times import from_micros, micros
 from models.views import ident
 
@@ -60,6 +61,7 @@ class Submission:
     notify: str | None = None
     session_version: int | None = None
     caps: tuple[Limit, ...] = ()
+    priority: Priority = Priority.NORMAL
 
     def arguments(self) -> tuple[str | bytes | int, ...]:
         """What submit.lua takes per job, in its order."""
@@ -70,10 +72,11 @@ class Submission:
             if_match=self.if_match,
             request_id=self.request_id,
             session_version=self.session_version,
+            priority=self.priority,
         )
         return (
             ident(self.id),
-            policy.queue,
+            self.priority.lane(policy.queue),
             self.command.kind,
             dump(envelope),
             ident(self.owner) if self.owner else "",
@@ -140,7 +143,7 @@ class Submitter:
     ) -> list[Result]:
         """Store and queue many commands; what became of each, in order. Each that is accepted is on disk.
 
-        `limit`: each counts as `limit.cost`. A refusal is the error that `submit` would raise, and spoils no other;
+        `limit`: each counts as `limit.cost`, and the first are accepted as far as its window has room. A refusal is the error that `submit` would raise, and spoils no other;
         but where Redis does not answer, nothing more is asked of it.
         """
         results: list[Result] = []
@@ -185,6 +188,8 @@ def _result(submission: Submission, word: bytes | list[Any], at: datetime, limit
         return _limited(LimitState(cap.amount, max(0, cap.amount - count), left))
     if word == b"other":
         return Invalid("This Idempotency-Key was used for another request.", code="idempotency_key_reused")
+    if word == b"limited" and limit:
+        return _limited(limit)
     if word == b"full":
         return QueueFull(retry_after=5)
     state = State.SCHEDULED if word == b"scheduled" else State.QUEUED

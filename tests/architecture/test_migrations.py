@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,12 +17,13 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, text
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from local.postgres import Postgres
 from models import Base
 from models.migrate import FOLDER, configuration, head, migrate
 from models.session import psycopg2_url
+from tests.processes import until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CATALOGUE = {
@@ -36,6 +39,14 @@ CATALOGUE = {
         WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'i', 'S')""",
 }
 OURS = ("migration_log", "alembic_version")
+NOTICE = """
+    INSERT INTO outbox (kind, owner_id, subject_id, payload, created_at)
+    VALUES ('test', gen_random_uuid(), gen_random_uuid(), '{}', now())"""
+MIGRATING = """
+    SELECT pid FROM pg_stat_activity
+    WHERE application_name = 'millrace-migrate' AND datname = current_database()"""
+WAITING = f"{MIGRATING} AND wait_event_type = 'Lock' AND query LIKE '%ix_outbox_sent%'"
+RELEASE = [sys.executable, "-c", "import sys; from models.migrate import migrate; migrate(sys.argv[1])"]
 
 
 @pytest.fixture
@@ -73,6 +84,25 @@ def on(url: str, ask: Callable[[Connection], Any]) -> Any:
 
 def tables(url: str) -> set[str]:
     return {name for (name,) in query(url, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")}
+
+
+@contextmanager
+def an_open_write(url: str) -> Iterator[None]:
+    """Somebody has written to the outbox, and not yet committed."""
+    engine = create_engine(psycopg2_url(url))
+    with engine.begin() as connection:
+        connection.execute(text(NOTICE))
+        yield
+    engine.dispose()
+
+
+def wait_until_it_waits(url: str) -> None:
+    """For that somebody, to make an index."""
+    until(lambda: bool(query(url, WAITING)))
+
+
+def unfinished(url: str) -> list[Any]:
+    return query(url, "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid")
 
 
 def steps(url: str) -> list[Any]:
@@ -141,10 +171,44 @@ def test_a_migration_that_fails_leaves_nothing_behind(url: str) -> None:
 
 
 def test_releases_at_the_same_time_apply_each_migration_once(url: str) -> None:
-    code = "import sys; from models.migrate import migrate; migrate(sys.argv[1])"
-    releases = [subprocess.Popen([sys.executable, "-c", code, url], cwd=ROOT) for _ in range(3)]
+    releases = [subprocess.Popen([*RELEASE, url], cwd=ROOT) for _ in range(3)]
     assert [release.wait(timeout=60) for release in releases] == [0, 0, 0]
     assert len(steps(url)) == len({revision for revision, _ in steps(url)})
+
+
+def test_a_release_that_waits_for_its_turn_keeps_nobody_waiting(url: str) -> None:
+    migrate(url, "0004")
+    with an_open_write(url):
+        releases = [subprocess.Popen([*RELEASE, url], cwd=ROOT)]
+        wait_until_it_waits(url)
+        releases.append(subprocess.Popen([*RELEASE, url], cwd=ROOT))
+        until(lambda: len(query(url, f"{MIGRATING} AND backend_start < now() - interval '1 second'")) == 2)
+    assert [release.wait(timeout=60) for release in releases] == [0, 0]
+
+
+def test_nobody_who_writes_is_kept_waiting_while_indexes_are_made(url: str) -> None:
+    migrate(url, "0004")
+    with ThreadPoolExecutor(1) as release, an_open_write(url):
+        migrating = release.submit(migrate, url)
+        wait_until_it_waits(url)
+        query(url, f"SET LOCAL lock_timeout = '1s'; {NOTICE} RETURNING 1")
+    migrating.result()
+    assert query(url, "SELECT count(*)::int FROM outbox") == [(2,)]
+    assert unfinished(url) == []
+
+
+def test_indexes_that_were_not_finished_are_made_anew(url: str) -> None:
+    migrate(url, "0004")
+    with ThreadPoolExecutor(1) as release, an_open_write(url):
+        migrating = release.submit(migrate, url)
+        wait_until_it_waits(url)
+        query(url, f"SELECT pg_cancel_backend(pid) FROM ({WAITING})")
+        with pytest.raises(OperationalError):
+            migrating.result()
+    assert unfinished(url) == [("ix_outbox_sent",)]
+    migrate(url)
+    assert unfinished(url) == []
+    assert [step for step in steps(url) if step[0] == "0005"] == [("0005", "upgrade")]
 
 
 def test_migrations_can_be_printed_as_sql(capsys: pytest.CaptureFixture[str], url: str) -> None:

@@ -33,9 +33,9 @@ DANGEROUS = [
     *("GET strangers", "SET strangers x", "EXPIRE strangers 1", "HSET strangers f x", "SADD strangers x"),
 ]
 OF_WORKERS = [
-    *("ZADD millrace:leases:orders 1 x", "ZADD rq:wip:orders 1 x", "EXISTS millrace:leases:orders rq:wip:orders"),
-    *("HSET millrace:reaper run_id x", "SADD millrace:paused orders", "HSET millrace:stats:orders succeeded 1"),
-    *("SET rq:results:1 x", "ZADD rq:finished:orders 1 x", "SUBSCRIBE rq:pubsub:w", "PUBLISH millrace:api:1 x"),
+    *("ZADD rq:wip:orders 1 x", "EXISTS millrace:leases:orders rq:wip:orders"),
+    *("HSET millrace:reaper run_id x", "HSET millrace:periodic upkeep.prune x"),
+    *("SET rq:results:1 x", "ZADD rq:finished:orders 1 x", "SUBSCRIBE rq:pubsub:w"),
     *("DEL rq:job:1", "RENAME rq:job:1 rq:job:2", "LPOP rq:queue:orders", "CLIENT LIST", "MULTI"),
 ]
 OF_THE_API = ["INCRBY LIMITS:LIMITER/x 1", "CONFIG GET maxmemory", "GET LIMITS:LIMITER/x"]
@@ -43,7 +43,7 @@ IN_SCRIPTS = {
     "redis.call('FLUSHALL')": ("api", "worker"),
     "redis.call('GET', 'strangers')": ("api", "worker"),
     "redis.call('PUBLISH', 'strangers', 'x')": ("api", "worker"),
-    "redis.call('ZADD', 'millrace:leases:orders', 1, 'x')": ("api",),
+    "redis.call('HSET', 'millrace:reaper', 'run_id', 'x')": ("api",),
     "redis.call('ZSCORE', 'rq:wip:orders', 'x')": ("api",),
 }
 REFUSED = [
@@ -104,7 +104,7 @@ def test_a_worker_may_say_its_name_and_find_its_address(redis_server: Redis) -> 
     """As RQ does when one registers."""
     with user(redis_server, "worker") as client:
         client.client_setname("w")
-        assert [found["name"] for found in client.client_list() if found["user"] == "worker"] == ["w"]
+        assert "w" in {found["name"] for found in client.client_list() if found["user"] == "worker"}
 
 
 def test_what_the_command_prints_makes_these_users(administrator: Client) -> None:

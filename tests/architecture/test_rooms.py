@@ -85,4 +85,5 @@ def test_the_catalogue_of_kinds_changes_only_on_purpose() -> None:
         "tasks.amend": "PATCH /v1/tasks/{id}",
         "tasks.delete": "DELETE /v1/tasks/{id}",
         "tasks.batch": "POST /v1/tasks/batch",
+        "upkeep.prune": None,
     }

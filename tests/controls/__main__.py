@@ -8,11 +8,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.controls import cache, calls, defences, tasks
+from tests.controls import cache, calls, defences, tasks, upkeep
 from tests.controls.defences import Defence
 
 ROOT = Path(__file__).resolve().parents[2]
-DEFENCES = (*defences.DEFENCES, *calls.DEFENCES, *tasks.DEFENCES, *cache.DEFENCES)
+DEFENCES = (*defences.DEFENCES, *calls.DEFENCES, *tasks.DEFENCES, *cache.DEFENCES, *upkeep.DEFENCES)
 FAILED = 1
 """What pytest ends with when tests ran, and one failed; another number would be another reason."""
 

@@ -10,7 +10,9 @@ import pytest
 from flask import Flask
 
 from api.services import NAME, Services
+from jobs.kernel import keys
 from tests.http.conftest import ORDER, Client
+from tests.road import Road
 
 Signed = Callable[[Flask, str], Client]
 KEY = {"Idempotency-Key": "key-1"}
@@ -38,6 +40,26 @@ def test_fifty_posts_at_once_with_one_key_are_one_job(app: Flask, signed_in: Sig
     assert sum(not replayed for _, _, replayed in answers) == 1
     own: Services = app.extensions[NAME]
     assert own.redis.llen("rq:queue:orders") == 1
+
+
+def test_a_key_that_has_outlived_its_job_makes_nothing_anew(
+    user: Client, road: Road, execute: Callable[..., object]
+) -> None:
+    job = user.post("/v1/orders", ORDER, headers=KEY).get_json()
+    road.work()
+    execute("UPDATE receipts SET submitted_at = now() - interval '91 days', finished_at = now() - interval '91 days'")
+    execute("UPDATE orders SET created_at = now() - interval '91 days', updated_at = now() - interval '91 days'")
+    road.submit("upkeep.prune", owner=None)
+    road.work()
+    road.redis.delete(keys.job(job["id"]))
+    assert user.get(job["links"]["self"]).status_code == 404
+    again = user.post("/v1/orders", ORDER, headers=KEY)
+    assert (again.status_code, again.get_json()["id"]) == (202, job["id"])
+    assert "Idempotency-Replayed" not in again.headers
+    road.work()
+    found = user.get(job["links"]["self"]).get_json()
+    assert (found["status"], found["attempts"], found["error"]["code"]) == ("rejected", 1, "idempotency_key_expired")
+    assert user.get(job["links"]["resource"]).get_json()["version"] == 1
 
 
 @pytest.mark.parametrize("change", ["body", "route", "run_at", "if_match"])

@@ -93,6 +93,7 @@ def existing(
         "/v1/events/user": str(people["user"].id),
         "/v1/jobs": user.post("/v1/orders", ORDER).get_json()["id"],
         "/v1/orders": order_of("user"),
+        "/v1/queues": "orders",
         "/v1/tasks": task_of("user"),
         "/v1/users": str(people["user"].id),
     }

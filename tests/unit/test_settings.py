@@ -182,6 +182,8 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("RECEIPT_RETENTION_DAYS", "0"),
+        ("EVENT_RETENTION_DAYS", "36501"),
         ("ORDER_WINDOW_SCOPE", "everywhere"),
         ("LEASE_SECONDS", "0"),
         ("PORT", "x"),
