@@ -36,7 +36,7 @@ class Habit(NamedTuple):
     kind: Callable[..., Client] = Client
 
 
-HABITS = (Habit(4, (0.01, 0.05)), Habit(12, (1.5, 3.5)), Habit(3, (0.02, 0.08), Fresh))
+HABITS = (Habit(3, (0.02, 0.08)), Habit(12, (1.5, 3.5)), Habit(2, (0.03, 0.1), Fresh))
 """Who is busy on connections that are kept, who lets them be idle for about as long as a server that leaves puts up with
 (`deploy.door.IDLE`), and who keeps none."""
 

@@ -8,12 +8,15 @@ from subprocess import Popen
 from typing import Any
 
 import psutil
+import pytest
 
 from jobs.kernel import keys
 from tests.acceptance.steady import QUEUES, Steady
 from tests.processes import until
 from tests.storm import faults
 from tests.system.stack import Stack, children_of
+
+pytestmark = pytest.mark.timeout(300)  # half a minute, where nobody else wants the processors
 
 
 def test_from_one_worker_to_four_and_back_to_one_each_job_is_done_once(watched: Stack, chance: random.Random) -> None:
@@ -29,7 +32,7 @@ def test_from_one_worker_to_four_and_back_to_one_each_job_is_done_once(watched: 
                 worker.terminate()
             assert [worker.wait(30) for worker in more] == [0, 0]
             done = load.done
-            until(lambda: load.done > done + 100)
+            until(lambda: load.done > done + 50)
         load.assert_each_done_once()
 
 

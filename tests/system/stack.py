@@ -7,7 +7,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import Popen
@@ -222,9 +222,10 @@ def _answers(base_url: str) -> bool:
 
 
 def end(process: psutil.Process) -> None:
-    """Ask it to stop; returns when it has."""
-    process.terminate()
-    until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, 60)
+    """Ask it to stop, where it runs; returns when it has."""
+    with suppress(psutil.NoSuchProcess):
+        process.terminate()
+        until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, 60)
 
 
 def children_of(supervisor: Popen[bytes] | psutil.Process) -> list[psutil.Process]:
