@@ -106,12 +106,15 @@ class InDatabase:
     def look(self) -> list[Sample]:
         """How it stands, or stood some seconds ago."""
         if monotonic() >= self._until:
+            self._known = [Sample(DATABASE, 0)]
             try:
                 with self._engine.connect() as connection:
-                    rows = connection.execute(DEAD_LETTERS).all()
+                    connection.exec_driver_sql("SELECT 1")
+                    self._known = [Sample(DATABASE, 1)]
+                    self._known += _dead(connection.execute(DEAD_LETTERS).all())
             except DATABASE_ERRORS:
-                return [Sample(DATABASE, 0)]
-            self._known, self._until = [Sample(DATABASE, 1), *_dead(rows)], monotonic() + KEPT
+                return self._known
+            self._until = monotonic() + KEPT
         return self._known
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from uuid import UUID
 
 import structlog
@@ -17,6 +19,7 @@ from api.reads.dead_letters import letter_of
 from api.services import services
 from jobs.kernel.cancel import Canceled
 from jobs.kernel.errors import NotFound
+from jobs.kernel.outcome import State
 from jobs.kernel.policy import Access
 from jobs.kernel.record import JobRecord
 from jobs.kernel.rerun import Rerun
@@ -50,7 +53,8 @@ def cancel_job(id: str) -> Response:
     at_once = own.control.cancel(job) is Canceled.CANCELED
     log.info("job_canceled" if at_once else "job_cancel_asked", kind=job.kind, by=ident(caller().id))
     if at_once:
-        return over(own.ledger.live([job.id]).get(job.id, job), waited=seconds)
+        gone = replace(job, state=State.CANCELED, finished_at=datetime.now(UTC))  # Redis has lost it since
+        return over(own.ledger.live([job.id]).get(job.id, gone), waited=seconds)
     return _followed(job.id, seconds)
 
 

@@ -11,6 +11,7 @@ import orjson
 from flask import Flask, Response
 from redis import Redis
 
+from api import limits
 from api.access import answers, known_caller, lasts
 from api.documented import EventsOf, documented
 from api.following import Snapshot
@@ -54,9 +55,9 @@ def events(id: str) -> Response:
     """The stream of one job that whoever asks may see."""
     job, who, own = shown(id), known_caller(), services()
     if who is None:
-        follower = Follower(time() + HOLDER_FOLLOWS, lambda: True)
+        follower = Follower(limits.address(), time() + HOLDER_FOLLOWS, lambda: True)
     else:
-        follower = Follower(who.expires, partial(lasts, own.limits, who))
+        follower = Follower(who.id, who.expires, partial(lasts, own.limits, who))
     return own.job_streams.response(job.id, _snapshot(job), follower)
 
 

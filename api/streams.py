@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from time import time
 from typing import NamedTuple
 from uuid import UUID
@@ -31,9 +32,10 @@ VERSION = re.compile(r"[0-9]{1,16}")
 
 
 class Follower(NamedTuple):
-    """Somebody who follows something. `until`: seconds since 1970. `lasts`: whether they may still hear of it; asked before
-    each event."""
+    """Somebody who follows something. `name`: tells them apart from others. `until`: seconds since 1970. `lasts`: whether they may
+    still hear of it; asked before each event."""
 
+    name: object
     until: float
     lasts: Callable[[], bool]
 
@@ -65,11 +67,11 @@ class Streams:
         after = int(known) if VERSION.fullmatch(known) else -1
         if first.final and first.version <= after:
             return Response(status=204)
-        self._places.take()
+        self._places.take(who.name)
         self._following.ending = ending()
         events = self._events(key, first, after, who, Listener(presence.connection()))
         response = Response(events, content_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
-        response.call_on_close(self._places.give_back)
+        response.call_on_close(partial(self._places.give_back, who.name))
         return response
 
     def _events(self, key: UUID, first: Snapshot, after: int, who: Follower, listener: Listener) -> Iterator[bytes]:

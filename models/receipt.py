@@ -54,8 +54,12 @@ class Receipt(Base):
         Index("ix_receipts_owner", "owner_id", "submitted_at", "id"),
         # an admin's list of all jobs, newest first, by keyset
         Index("ix_receipts_submitted", "submitted_at", "id"),
-        # dead letters, newest first, by keyset
+        # dead letters, newest first, by keyset; and how many of each kind there are
         Index(
-            "ix_receipts_dead", "finished_at", "id", postgresql_where=text("state = 'failed' AND discarded_at IS NULL")
+            "ix_receipts_dead",
+            "finished_at",
+            "id",
+            postgresql_where=text("state = 'failed' AND discarded_at IS NULL"),
+            postgresql_include=["kind"],
         ),
     )

@@ -101,7 +101,7 @@ def events(id: str) -> Response:
         row = session.scalars(select(Call).where(Call.id == call_id)).one_or_none()
     if row is None or not who.sees(row.owner_id):
         raise NotFound
-    follower = Follower(who.expires, partial(lasts, services().limits, who))
+    follower = Follower(who.id, who.expires, partial(lasts, services().limits, who))
     return services().call_streams.response(row.id, _snapshot(row), follower)
 
 

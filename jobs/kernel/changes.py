@@ -19,6 +19,7 @@ from jobs.kernel.ledger import Ledger, newest
 from jobs.kernel.outcome import State
 from jobs.kernel.record import FIELDS, JobRecord, from_hash
 from jobs.kernel.scripts import script
+from models.session import DATABASE_ERRORS
 from models.views import ident
 
 
@@ -47,11 +48,17 @@ class Changes:
         self._ledger = ledger
 
     def since(self, known: Mapping[UUID, Known]) -> dict[UUID, Change]:
-        """Those of the jobs that may have changed. Raises one of `broker.LOST`, or of DATABASE_ERRORS where PostgreSQL had to be
-        asked: then nothing is known of any."""
+        """Those of the jobs that may have changed. Raises one of `broker.LOST`; where only PostgreSQL could tell of any, and it
+        cannot be asked, one of DATABASE_ERRORS. Where it could of some, these are left out."""
         found = dict(self._live(known))
-        doubtful = [job_id for job_id, seen in found.items() if _is_doubtful(seen.job, known[job_id])]
-        kept = self._ledger.receipts(doubtful)
+        doubtful = {job_id for job_id, seen in found.items() if _is_doubtful(seen.job, known[job_id])}
+        try:
+            kept = self._ledger.receipts(doubtful)
+        except DATABASE_ERRORS:
+            found = {job_id: seen for job_id, seen in found.items() if job_id not in doubtful}
+            kept = {}
+            if not found:
+                raise
         changes = {}
         for job_id, (live, mark) in found.items():
             job = newest(live, kept.get(job_id))

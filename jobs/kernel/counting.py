@@ -1,7 +1,7 @@
 """Counting: what this process counts is added, every second or so, to what is counted of all processes together.
 
-What Redis does not take is kept, and added when it answers again, no more than once. What is lost is the last second of a
-process that is killed.
+What Redis does not take is kept, as much as a tally holds, and added when it answers again, no more than once. What is lost is
+the last second of a process that is killed.
 """
 
 from __future__ import annotations

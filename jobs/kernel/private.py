@@ -32,11 +32,10 @@ def _is_marked(annotation: Any) -> bool:
 
 
 def model_of(annotation: Any) -> type[BaseModel] | None:
-    """The model that a field holds, or may hold."""
-    for part in (annotation, *get_args(annotation)):
-        if isinstance(part, type) and issubclass(part, BaseModel):
-            return part
-    return None
+    """The model that a field holds, or may hold, or holds several of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(model_of, get_args(annotation))), None)
 
 
 def _shown(field: FieldInfo | None, value: Any) -> Any:
@@ -45,7 +44,11 @@ def _shown(field: FieldInfo | None, value: Any) -> Any:
     if field is None or is_private(field):
         return REDACTED
     model = model_of(field.annotation)
-    return redacted(model, value) if model is not None and isinstance(value, Mapping) else value
+    if model is None:
+        return value
+    if isinstance(value, Mapping):
+        return redacted(model, value)
+    return [redacted(model, item) if isinstance(item, Mapping) else REDACTED for item in value]
 
 
 @cache

@@ -373,7 +373,7 @@ DEFENCES = (
     Defence(
         "all streams share the places of a process",
         "api/streams.py",
-        "        self._places.take()\n",
+        "        self._places.take(who.name)\n",
         "",
         f"{JOB_STREAMS} -k share_the_places",
     ),
