@@ -8,6 +8,7 @@ connected and was not let in yet, where it is the last to listen.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from time import monotonic, sleep
 
 from gevent.server import StreamServer
@@ -57,7 +58,8 @@ class Listener(StreamServer):
         which is why nothing else comes between them."""
         if not self.closed:
             self.stop_accepting()
-            while not self.full() and (came := self.do_read()):
-                self.do_handle(*came)
+            with suppress(OSError):  # no descriptor is left, say: it is to be closed all the same
+                while not self.full() and (came := self.do_read()):
+                    self.do_handle(*came)
             self.socket.close()
         super().close()
