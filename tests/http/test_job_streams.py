@@ -408,6 +408,17 @@ def test_all_sorts_of_streams_share_the_places_of_a_process(
                 assert int(answer.headers["Retry-After"]) >= 1
 
 
+def test_nobody_takes_all_the_places(user: Client, other: Client, monkeypatch: Any) -> None:
+    monkeypatch.setattr(streams, "COMMENT_EVERY", 0.1)
+    monkeypatch.setattr(places, "MOST_OF_ONE", 1)
+    path, others = (each.post("/v1/orders", ORDER).get_json()["links"]["events"] for each in (user, other))
+    with user.stream(path) as parts:
+        assert next(parts).startswith(b"event: status")
+        assert user.get(path).status_code == 503
+        with other.stream(others) as more:
+            assert next(more).startswith(b"event: status")
+
+
 def test_500_streams_have_places_that_leave_room_for_200_who_wait_and_for_who_asks() -> None:
     assert 500 <= places.MOST <= worker_connections - 2 * 200
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
 import pytest
 from pydantic import BaseModel
@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from jobs.kernel import registry
 from jobs.kernel.command import Command
 from jobs.kernel.dead_letters import payload
-from jobs.kernel.private import REDACTED, is_private, model_of
+from jobs.kernel.private import PRIVATE, REDACTED, is_private, model_of, redacted
 from jobs.kernel.rerun import DeadLetter
 from jobs.kernel.submit import new_id
 
@@ -125,3 +125,17 @@ def test_a_body_that_is_none_is_shown_as_its_type(body: Any, seen: str) -> None:
 
 def test_of_what_is_lost_nothing_is_shown() -> None:
     assert payload(letter(None)) is None
+
+
+class Person(BaseModel):
+    name: Annotated[str, PRIVATE]
+    age: int
+
+
+class Party(BaseModel):
+    guests: list[Person] | None
+
+
+def test_what_is_private_in_a_list_is_redacted_too() -> None:
+    guests = [{"name": "Ada", "age": 36}, "somebody"]
+    assert redacted(Party, {"guests": guests}) == {"guests": [{"name": REDACTED, "age": 36}, REDACTED]}
