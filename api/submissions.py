@@ -15,6 +15,7 @@ from api.terms import Terms
 from api.threads import beside_greenlets
 from api.tokens import Caller
 from jobs.kernel.command import Command, Route
+from jobs.kernel.envelope import body_of
 from jobs.kernel.errors import Invalid
 from jobs.kernel.outcome import State
 from jobs.kernel.record import JobRecord
@@ -36,12 +37,13 @@ class Submissions:
         """The submission of a command on these terms; its passwords are hashed. Raises Overloaded."""
         who, user, sender = self._who, self._user, self._user or _sender(value)
         if asked.key is None or sender is None:
-            job_id, mark, value = new_id() if user else secret_id(), None, _sealed(value, lambda: None)
+            job_id, mark, body, value = new_id() if user else secret_id(), None, None, _sealed(value, lambda: None)
         else:
             named_so = self._own.settings.secret_key, sender, asked.key
             job_id, value = keyed_id(*named_so), _sealed(value, partial(salt_of, *named_so))
             place = f"{route.method} {route.path.replace('{id}', str(target))}"
-            mark = fingerprint(place, value.model_dump(mode="json", exclude_unset=True), asked.run_at, asked.if_match)
+            body = body_of(value)
+            mark = fingerprint(place, body, asked.run_at, asked.if_match)
         return Submission(
             id=job_id,
             command=value,
@@ -55,6 +57,7 @@ class Submissions:
             session_version=who.session_version if who and value.policy.in_session else None,
             caps=self._own.limits.of_job(value, who),
             priority=asked.priority,
+            body=body,
         )
 
 

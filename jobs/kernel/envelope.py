@@ -56,16 +56,17 @@ class Job(NamedTuple, Generic[C]):
 def pack(
     command: Command,
     *,
+    body: dict[str, Any] | None = None,
     target: UUID | None = None,
     if_match: tuple[str, ...] | None = None,
     request_id: str | None = None,
     session_version: int | None = None,
     priority: Priority = Priority.NORMAL,
 ) -> dict[str, Any]:
-    """The envelope of a command: JSON values only, and nothing that is empty."""
+    """The envelope of a command: JSON values only, and nothing that is empty. `body`: of `body_of`, where that is known."""
     members = {
         "kind": command.kind,
-        "body": command.model_dump(mode="json", exclude_unset=True, by_alias=True),
+        "body": body_of(command) if body is None else body,
         "target": str(target) if target else None,
         "if_match": list(if_match) if if_match is not None else None,
         "request_id": request_id,
@@ -73,6 +74,11 @@ def pack(
         "priority": priority.value if priority is not Priority.NORMAL else None,
     }
     return {name: value for name, value in members.items() if value is not None}
+
+
+def body_of(command: Command) -> dict[str, Any]:
+    """What a command says, as JSON values."""
+    return command.model_dump(mode="json", exclude_unset=True, by_alias=True)
 
 
 def dump(envelope: dict[str, Any]) -> bytes:

@@ -47,7 +47,8 @@ class Limit:
 class Submission(NamedTuple):
     """A command and what is asked of its job. `run_at`: UTC. `notify`: the channel told when the job is final.
     `session_version`: the sender's, where the command is for that alone. `caps`: limits that count jobs which are made, so
-    not one that is known already; where one of them is exceeded, none of them counts, and no job is made."""
+    not one that is known already; where one of them is exceeded, none of them counts, and no job is made. `body`: the command as
+    it travels, where that is known."""
 
     id: UUID
     command: Command
@@ -61,12 +62,14 @@ class Submission(NamedTuple):
     session_version: int | None = None
     caps: tuple[Limit, ...] = ()
     priority: Priority = Priority.NORMAL
+    body: dict[str, Any] | None = None
 
     def arguments(self) -> tuple[str | bytes | int, ...]:
         """What submit.lua takes per job, in its order."""
         policy = self.command.policy
         envelope = pack(
             self.command,
+            body=self.body,
             target=self.target,
             if_match=self.if_match,
             request_id=self.request_id,
