@@ -19,6 +19,9 @@ from structlog.contextvars import clear_contextvars
 
 from api import presence
 
+LOOK = 0.5
+"""Seconds between looks at all that is followed: a look at 400 jobs and 100 calls that have not changed takes about 4 ms."""
+
 PRESENT = 1.0
 """Seconds between looks at who is still there."""
 
@@ -82,10 +85,10 @@ class Following:
     """What is followed of one sort. The watcher starts with the first who follows something, so after any fork, and ends with
     the last."""
 
-    def __init__(self, look: Look, every: float, announce: Callable[[UUID], bool]) -> None:
-        """every: seconds between looks. announce: told of each thing that begins to be followed, from when on it may be stirred;
+    def __init__(self, look: Look, announce: Callable[[UUID], bool]) -> None:
+        """announce: told of each thing that begins to be followed, from when on it may be stirred;
         false where it may have changed before. It raises nothing."""
-        self._look, self._every, self._announce = look, every, announce
+        self._look, self._announce = look, announce
         self._lock = Lock()
         self._followed: dict[UUID, Followed] = {}
         self._stirred: set[UUID] = set()
@@ -125,12 +128,12 @@ class Following:
 
     def _watch(self) -> None:
         clear_contextvars()  # those of the request that came first
-        away, due, present = False, monotonic() + self._every, monotonic() + PRESENT
+        away, due, present = False, monotonic() + LOOK, monotonic() + PRESENT
         while self._goes_on():
             self._stir.wait(max(due - monotonic(), 0.0))
             now = monotonic()
             known = self._take_stirred() if now < due else self._take_all()
-            due = due if now < due else now + self._every
+            due = due if now < due else now + LOOK
             try:
                 if now >= present:
                     present = now + PRESENT

@@ -28,9 +28,6 @@ from jobs.kernel.ledger import Ledger
 from jobs.kernel.policy import Access
 from jobs.kernel.record import MOST_DONE, JobRecord
 
-LOOK = 0.25
-"""Seconds between looks at all jobs that are followed: a look at 500 that have not changed takes a process 0.6 ms, and Redis 1."""
-
 HOLDER_FOLLOWS = 900.0
 """Seconds for which somebody without a token may follow a job: as long as an access token lasts."""
 
@@ -75,7 +72,7 @@ def streams(redis: Redis, ledger: Ledger, waiting: Waiting, places: Places) -> S
         except (QueueDown, broker.ResponseError):  # Redis is away, or full; then the looks find it
             return True
 
-    made = Streams(look, places, every=LOOK, stage=_stage, announce=announce)
+    made = Streams(look, places, stage=_stage, announce=announce)
     waiting.listen(made.stir)
     return made
 

@@ -21,9 +21,6 @@ from api.flight import ending
 from api.following import Following, Listener, Look, Snapshot
 from api.places import Places
 
-LOOK = 0.5
-"""Seconds between looks at all that is followed, where nobody says otherwise."""
-
 COMMENT_EVERY = 15.0
 """Seconds of silence after which a comment is sent: proxies keep the stream for it, and who has vanished is found out."""
 
@@ -48,12 +45,11 @@ class Streams:
         look: Look,
         places: Places,
         *,
-        every: float = LOOK,
         stage: Callable[[int], int] = int,
         announce: Callable[[UUID], bool] = lambda _: True,
     ) -> None:
-        """stage: of a version; as long as that is the same, all that changes is progress. The others: see `Following`."""
-        self._following = Following(look, every, announce)
+        """stage: of a version; as long as that is the same, all that changes is progress. announce: see `Following`."""
+        self._following = Following(look, announce)
         self._places, self._stage = places, stage
         self.stir = self._following.stir
 

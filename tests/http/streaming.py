@@ -59,7 +59,7 @@ Follow = Callable[..., Stream]
 
 
 @contextmanager
-def following(web: Served, path: str, headers: dict[str, str]) -> Iterator[Follow]:
+def opening(web: Served, path: str, headers: dict[str, str]) -> Iterator[Follow]:
     """For the length of a block, what opens streams of something by its id. `path`: with a place for it. To what it opens a
     stream with may be given: `last`, the Last-Event-ID; `server`, another one; and more headers, None for none of that name."""
     with ExitStack() as opened:

@@ -18,14 +18,14 @@ import psycopg2
 import pytest
 from flask import Flask
 
-from api import places, streams
+from api import following, places, streams
 from api.call_schemas import CallSummary
 from config import Settings
 from local.postgres import Postgres
 from tests.conftest import Person
 from tests.http.conftest import Client, statements, token_of
 from tests.http.serving import Served, served
-from tests.http.streaming import COMMENT, Follow, following
+from tests.http.streaming import COMMENT, Follow, opening
 from tests.processes import until
 
 Change = Callable[..., None]
@@ -48,7 +48,7 @@ def mine(app: Flask, people: dict[str, Person]) -> dict[str, str]:
 @pytest.fixture
 def follow(web: Served, mine: dict[str, str]) -> Iterator[Follow]:
     """Open a stream of a call."""
-    with following(web, "/v1/calls/{}/events", mine) as opened:
+    with opening(web, "/v1/calls/{}/events", mine) as opened:
         yield opened
 
 
@@ -69,14 +69,14 @@ def test_the_present_state_comes_at_once_then_each_change_and_the_last_closes(
     began = monotonic()
     stream = follow(call_id)
     first = next(stream)
-    assert monotonic() - began < 5 * streams.LOOK
+    assert monotonic() - began < 5 * following.LOOK
     assert (first.name, first.told) == ("status", ("1", "dialing"))
     CallSummary.model_validate_json(json.dumps(first.data))
     for version, status in enumerate(("ringing", "in_progress", "completed"), 2):
         began = monotonic()
         change(call_id, status)
         assert next(stream).told == (str(version), status)
-        assert monotonic() - began < 5 * (2 * streams.LOOK)
+        assert monotonic() - began < 5 * (2 * following.LOOK)
     assert stream.rest() == []
 
 
@@ -125,11 +125,11 @@ def test_what_is_missed_between_two_looks_is_not_missed(follow: Follow, call_of:
 
 def test_all_who_follow_a_call_hear_of_it_and_nobody_else(follow: Follow, call_of: Call_of, change: Change) -> None:
     call_id, another = call_of("user", status="ringing"), call_of("user", status="queued")
-    following, apart = [follow(call_id) for _ in range(5)], follow(another)
-    assert {next(stream).told for stream in following} == {("1", "ringing")}
+    listening, apart = [follow(call_id) for _ in range(5)], follow(another)
+    assert {next(stream).told for stream in listening} == {("1", "ringing")}
     assert next(apart).told == ("1", "queued")
     change(call_id, "completed")
-    assert [stream.rest() for stream in following] == [[("2", "completed")]] * 5
+    assert [stream.rest() for stream in listening] == [[("2", "completed")]] * 5
     change(another, "failed")
     assert apart.rest() == [("2", "failed")]
 
@@ -174,14 +174,14 @@ def test_a_hundred_streams_keep_nobody_from_being_answered(
     web: Served, mine: dict[str, str], follow: Follow, call_of: Call_of, change: Change
 ) -> None:
     calls = [call_of("user", status="ringing") for _ in range(20)]
-    following = [follow(call_id) for call_id in calls * 5]
-    assert {next(stream).told for stream in following} == {("1", "ringing")}
+    listening = [follow(call_id) for call_id in calls * 5]
+    assert {next(stream).told for stream in listening} == {("1", "ringing")}
     with ThreadPoolExecutor(10) as threads:
         answers = list(threads.map(lambda _: web.get("/v1/calls", headers=mine).status_code, range(50)))
     assert set(answers) == {200}
     for call_id in calls:
         change(call_id, "completed")
-    assert [stream.rest() for stream in following] == [[("2", "completed")]] * 100
+    assert [stream.rest() for stream in listening] == [[("2", "completed")]] * 100
 
 
 def test_streams_wait_while_postgresql_is_away(
@@ -191,7 +191,7 @@ def test_streams_wait_while_postgresql_is_away(
     stream = follow(call_id)
     assert next(stream).told == ("1", "ringing")
     postgres.stop("immediate")
-    sleep(3 * streams.LOOK)
+    sleep(3 * following.LOOK)
     postgres.start()
     with closing(psycopg2.connect(settings.database_url)) as connection, connection, connection.cursor() as cursor:
         cursor.execute("UPDATE calls SET status = 'completed', version = 2 WHERE id = %s", [call_id])
@@ -202,12 +202,12 @@ def test_a_server_that_is_told_to_stop_ends_its_streams(
     settings: Settings, tmp_path: Path, follow: Follow, call_of: Call_of
 ) -> None:
     with served(settings, tmp_path) as web:
-        following = [follow(call_of("user", status="ringing"), server=web) for _ in range(5)]
-        assert {next(stream).told for stream in following} == {("1", "ringing")}
+        listening = [follow(call_of("user", status="ringing"), server=web) for _ in range(5)]
+        assert {next(stream).told for stream in listening} == {("1", "ringing")}
         began = monotonic()
         master = psutil.Process(web.master)
         master.send_signal(signal.SIGTERM)
-        assert [stream.rest() for stream in following] == [[]] * 5, "each ends as it should, and is not cut off"
+        assert [stream.rest() for stream in listening] == [[]] * 5, "each ends as it should, and is not cut off"
         psutil.wait_procs([master], timeout=30)
         assert monotonic() - began < 15
     log = web.log.read_text()
@@ -234,16 +234,16 @@ def test_all_that_is_followed_is_one_statement_and_what_is_not_is_none(
 
     with ThreadPoolExecutor(20) as threads:
         reading = [threads.submit(read, call_id) for call_id in calls * 2]
-        sleep(2 * streams.LOOK)
+        sleep(2 * following.LOOK)
         with statements(app) as sent:
-            sleep(4 * streams.LOOK)
+            sleep(4 * following.LOOK)
         assert 1 <= len(sent) <= 5, sent
         for call_id in calls:
             change(call_id, "completed")
         assert [each.result() for each in reading] == [2] * 20
-    sleep(2 * streams.LOOK)
+    sleep(2 * following.LOOK)
     with statements(app) as sent:
-        sleep(2 * streams.LOOK)
+        sleep(2 * following.LOOK)
     assert sent == []
 
 
@@ -251,9 +251,9 @@ def test_who_goes_away_is_followed_for_no_longer(app: Flask, user: Client, call_
     monkeypatch.setattr(streams, "COMMENT_EVERY", 0.1)
     with user.stream(f"/v1/calls/{call_of('user', status='ringing')}/events") as parts:
         next(parts), next(parts)
-    sleep(2 * streams.LOOK)
+    sleep(2 * following.LOOK)
     with statements(app) as sent:
-        sleep(2 * streams.LOOK)
+        sleep(2 * following.LOOK)
     assert sent == []
 
 

@@ -19,7 +19,7 @@ from flask import Flask
 from redis import Redis as RedisClient
 from sqlalchemy import select
 
-from api import job_events, places, streams
+from api import following, job_events, places, streams
 from api.schemas import JobSummary
 from config import Settings
 from deploy.gunicorn import worker_connections
@@ -32,7 +32,7 @@ from models import Receipt
 from tests.conftest import Person
 from tests.http.conftest import ORDER, Client, statements, token_of
 from tests.http.serving import Served, served
-from tests.http.streaming import COMMENT, Event, Follow, Stream, following
+from tests.http.streaming import COMMENT, Event, Follow, Stream, opening
 from tests.http.test_registering import REGISTER, somebody
 from tests.http.test_sessions import as_caller, sign_in
 from tests.probes import SCHEMA, declared
@@ -62,7 +62,7 @@ def mine(app: Flask, people: dict[str, Person]) -> dict[str, str]:
 @pytest.fixture
 def follow(web: Served, mine: dict[str, str]) -> Iterator[Follow]:
     """Open a stream of a job."""
-    with following(web, "/v1/jobs/{}/events", mine) as opened:
+    with opening(web, "/v1/jobs/{}/events", mine) as opened:
         yield opened
 
 
@@ -167,7 +167,7 @@ def test_a_job_that_is_canceled_before_any_worker_had_it_is_over(
 def test_the_end_is_heard_without_a_look(
     make_app: Callable[..., Flask], signed_in: Any, road: Road, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(job_events, "LOOK", LONG)
+    monkeypatch.setattr(following, "LOOK", LONG)
     user, ids = signed_in(make_app(), "user"), [road.order(f"quick-{number}") for number in range(5)]
 
     def ends(job_id: UUID) -> bytes:
@@ -175,17 +175,17 @@ def test_the_end_is_heard_without_a_look(
             return list(parts)[-1]
 
     with ThreadPoolExecutor(5) as threads:
-        following = [threads.submit(ends, job_id) for job_id in ids]
+        listening = [threads.submit(ends, job_id) for job_id in ids]
         while road.redis.scard("millrace:watched") < len(ids):
             sleep(0.01)
         road.work()
-        assert all(b'"succeeded"' in each.result(60) for each in following)
+        assert all(b'"succeeded"' in each.result(60) for each in listening)
 
 
 def test_what_ended_before_anybody_listened_is_heard_without_a_look(
     make_app: Callable[..., Flask], signed_in: Any, road: Road, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(job_events, "LOOK", LONG)
+    monkeypatch.setattr(following, "LOOK", LONG)
     user, job_id = signed_in(make_app(), "user"), road.order("quick")
     with user.stream(f"/v1/jobs/{job_id}/events") as parts:
         assert b'"queued"' in next(parts)
@@ -300,7 +300,7 @@ def test_what_was_submitted_without_a_token_is_followed_by_whoever_holds_its_id(
     web: Served, nobody: Client, road: Road, mine: dict[str, str]
 ) -> None:
     job_id = nobody.post(REGISTER, somebody()).get_json()["id"]
-    with following(web, "/v1/jobs/{}/events", {}) as follow:
+    with opening(web, "/v1/jobs/{}/events", {}) as follow:
         streams = follow(job_id), follow(job_id, **mine)
         assert [next(stream).data["status"] for stream in streams] == ["queued"] * 2
         road.work()
@@ -333,7 +333,7 @@ def test_streams_wait_while_redis_is_away(follow: Follow, road: Road, redis_serv
     stream = follow(job_id)
     next(stream)
     redis_server.kill()
-    sleep(3 * job_events.LOOK)
+    sleep(3 * following.LOOK)
     redis_server.start()
     road.work()
     assert statuses(stream)[-1] == "succeeded"
@@ -346,7 +346,7 @@ def test_streams_wait_while_postgresql_is_away(follow: Follow, road: Road, postg
     settlements = road.execute(road.reserve())
     postgres.stop("immediate")
     road.leases.settle(settlements)
-    sleep(3 * job_events.LOOK)
+    sleep(3 * following.LOOK)
     postgres.start()
     events = stream.events()
     assert [event.data["status"] for event in events] == ["succeeded"]
@@ -356,7 +356,7 @@ def test_what_redis_has_lost_is_told_from_its_receipt_or_no_more(
     web: Served, nobody: Client, road: Road, redis: RedisClient
 ) -> None:
     jobs = [nobody.post(REGISTER, somebody()).get_json()["id"] for _ in range(2)]
-    with following(web, "/v1/jobs/{}/events", {}) as follow:
+    with opening(web, "/v1/jobs/{}/events", {}) as follow:
         kept, lost = (follow(job_id) for job_id in jobs)
         assert [next(stream).data["status"] for stream in (kept, lost)] == ["queued"] * 2
         road.execute(road.reserve(1))
@@ -440,16 +440,16 @@ def test_jobs_that_do_not_change_are_asked_about_of_redis_alone_and_all_at_once(
         reading = [threads.submit(read, job_id) for job_id in ids]
         while road.redis.scard("millrace:watched") < len(ids):
             sleep(0.01)
-        sleep(2 * job_events.LOOK)
+        sleep(2 * following.LOOK)
         before = calls()
         with statements(app) as sent:
-            sleep(6 * job_events.LOOK)
+            sleep(6 * following.LOOK)
         assert sent == []
         assert 1 <= calls() - before <= 8
         road.leases.settle(road.execute(deliveries))
         road.work()
         assert all(b'"succeeded"' in each.result()[-1] for each in reading)
-    sleep(2 * job_events.LOOK)
+    sleep(2 * following.LOOK)
     before = calls()
-    sleep(4 * job_events.LOOK)
+    sleep(4 * following.LOOK)
     assert calls() == before
