@@ -19,8 +19,8 @@ DEFENCES = (
     Defence(
         "what is private in a part is not shown",
         "jobs/kernel/private.py",
-        "return redacted(model, value) if model is not None and isinstance(value, Mapping) else value",
-        "return value",
+        "        return redacted(model, value)\n",
+        "        return value\n",
         f"{PRIVATE} -k without_what_is_private",
     ),
     Defence(

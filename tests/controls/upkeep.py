@@ -104,8 +104,8 @@ DEFENCES = (
     Defence(
         "nobody waits for an index to be made",
         "migrations/versions/0005_retention_dead_letters.py",
-        "postgresql_where=sa.text(where), postgresql_concurrently=True)",
-        "postgresql_where=sa.text(where))",
+        "postgresql_include=include, postgresql_concurrently=True\n",
+        "postgresql_include=include\n",
         f"{MIGRATIONS} -k kept_waiting",
     ),
     Defence(
